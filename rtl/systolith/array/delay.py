@@ -1,0 +1,17 @@
+"""Registers in a row."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import data
+
+__all__ = ["delayed"]
+
+
+def delayed(
+    m: Module, value: data.View, cycles: int, name: str, *, reset_less: bool = False
+) -> data.View:
+    """``value`` as it was ``cycles`` cycles ago, through registers called after ``name``."""
+    for stage in range(cycles):
+        late = Signal(value.shape(), name=f"{name}_{stage}", reset_less=reset_less)
+        m.d.sync += late.eq(value)
+        value = late
+    return value

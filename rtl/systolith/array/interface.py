@@ -1,0 +1,278 @@
+"""The engine's host interface as one table: layouts, codecs, headers and documents derive from it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import Out
+from amaranth.utils import bits_for, ceil_log2
+
+from systolith.array.config import EngineConfig
+from systolith.array.packed import PackedArray, PackedStruct
+
+__all__ = [
+    "PORTS",
+    "Code",
+    "Field",
+    "Port",
+    "decode",
+    "encode",
+    "event_layout",
+    "layout",
+    "port_signature",
+]
+
+
+class Code(IntEnum):
+    """Outcome of a command. Any code but ``OK`` means that the command had no effect at all."""
+
+    OK = 0
+    BAD_GROUP = 1
+    BAD_SHAPE = 2
+    X_RANGE = 3
+    W_RANGE = 4
+    Y_RANGE = 5
+    BUSY = 6
+
+    @property
+    def meaning(self) -> str:
+        """What went wrong, in one sentence."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Code.OK: "every result of the command is visible in the accumulators",
+    Code.BAD_GROUP: "the group is larger than the array or not aligned to its own size",
+    Code.BAD_SHAPE: "m, k_tiles, n_tiles, k_last or n_last is zero, or a last tile exceeds the group",
+    Code.X_RANGE: "x_base + k_tiles * m exceeds the activation banks",
+    Code.W_RANGE: "w_base + k_tiles * n_tiles * r exceeds the weight banks",
+    Code.Y_RANGE: "y_base + n_tiles * m exceeds the accumulator banks",
+    Code.BUSY: "idle_only is set and a band of the group has work of a group of another shape",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Field:
+    """One field of a payload.
+
+    Parameters
+    ----------
+    name
+        Name in every language.
+    width
+        Bits, as a function of the configuration.
+    doc
+        Meaning and unit.
+    """
+
+    name: str
+    width: Callable[[EngineConfig], int]
+    doc: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """One valid/ready stream between host and engine; fields from bit 0 up.
+
+    Parameters
+    ----------
+    name
+        Prefix of ``__payload``, ``__valid`` and ``__ready``.
+    to_engine
+        Direction.
+    waits
+        Whether the receiver may refuse with ``ready``; otherwise there is no such signal.
+    fields
+        The payload, lowest bits first.
+    doc
+        What a transfer does.
+    """
+
+    name: str
+    to_engine: bool
+    waits: bool = True
+    fields: tuple[Field, ...]
+    doc: str
+
+
+def _f(name: str, width: Callable[[EngineConfig], int], doc: str) -> Field:
+    return Field(name=name, width=width, doc=doc)
+
+
+def _tile_width(tiles: int) -> int:
+    return max(1, ceil_log2(tiles))
+
+
+PORTS: tuple[Port, ...] = (
+    Port(
+        name="x_write",
+        to_engine=True,
+        doc="Writes T activations, K-neighbours of one row of X, into one bank of every masked band.",
+        fields=(
+            _f("data", lambda c: c.array.tile * c.array.act_width, "T activations, lowest k first"),
+            _f("addr", lambda c: c.x_width, "word of the bank"),
+            _f("tile", lambda c: _tile_width(c.array.row_tiles), "row tile within the band"),
+            _f("row_mask", lambda c: c.array.row_bands, "row bands that take the word"),
+            _f("col_mask", lambda c: c.array.col_bands, "column bands that take the word"),
+        ),
+    ),
+    Port(
+        name="w_write",
+        to_engine=True,
+        doc="Writes T weights, N-neighbours of one row of W, into one bank of every masked band.",
+        fields=(
+            _f("data", lambda c: c.array.tile * c.array.weight_width, "T weights, lowest n first"),
+            _f("addr", lambda c: c.w_width, "word of the bank"),
+            _f("tile", lambda c: _tile_width(c.array.col_tiles), "column tile within the band"),
+            _f("row_mask", lambda c: c.array.row_bands, "row bands that take the word"),
+            _f("col_mask", lambda c: c.array.col_bands, "column bands that take the word"),
+        ),
+    ),
+    Port(
+        name="command",
+        to_engine=True,
+        doc="Runs one GEMM, all its tiles, on one group of bands.",
+        fields=(
+            _f("tag", lambda c: c.control.tag_width, "returned in the completion"),
+            _f("row", lambda c: bits_for(c.array.row_bands - 1), "first row band of the group"),
+            _f("col", lambda c: bits_for(c.array.col_bands - 1), "first column band of the group"),
+            _f(
+                "rows_log2",
+                lambda c: bits_for(c.array.row_bands.bit_length()),
+                "log2 of the row bands fused",
+            ),
+            _f(
+                "cols_log2",
+                lambda c: bits_for(c.array.col_bands.bit_length()),
+                "log2 of the column bands fused",
+            ),
+            _f("m", lambda c: c.m_width, "rows of X"),
+            _f("k_tiles", lambda c: c.tiles_width, "weight tiles along K"),
+            _f("n_tiles", lambda c: c.tiles_width, "weight tiles along N"),
+            _f("k_last", lambda c: bits_for(c.array.rows), "array rows used by the last K tile"),
+            _f("n_last", lambda c: bits_for(c.array.cols), "array columns used by the last N tile"),
+            _f(
+                "x_base",
+                lambda c: c.x_width,
+                "first word of X: K tile kt, row m at kt * m_total + m",
+            ),
+            _f(
+                "w_base",
+                lambda c: c.w_width,
+                "first word of W: tiles in the order they run, r each",
+            ),
+            _f(
+                "y_base",
+                lambda c: c.y_width,
+                "first word of Y: N tile nt, row m at nt * m_total + m",
+            ),
+            _f(
+                "n_inside",
+                lambda c: 1,
+                "0: all K tiles of an N tile first; 1: all N tiles of a K tile",
+            ),
+            _f("accumulate", lambda c: 1, "add to the stored results instead of overwriting them"),
+            _f(
+                "idle_only",
+                lambda c: 1,
+                "refuse instead of queueing behind groups of another shape",
+            ),
+            _f(
+                "follow",
+                lambda c: bits_for(c.array.bands - 1),
+                "commands that follow in this batch; a batch may start together",
+            ),
+        ),
+    ),
+    Port(
+        name="completion",
+        to_engine=False,
+        doc="Reports one command, in the order of completion.",
+        fields=(
+            _f("tag", lambda c: c.control.tag_width, "of the command"),
+            _f("code", lambda c: bits_for(max(Code)), "outcome, see the table of codes"),
+        ),
+    ),
+    Port(
+        name="y_request",
+        to_engine=True,
+        doc="Reads one accumulator word of every masked band; accepted when none of them is in use.",
+        fields=(
+            _f("addr", lambda c: c.y_width, "word of the bank"),
+            _f("tile", lambda c: _tile_width(c.array.col_tiles), "column tile within the band"),
+            _f("row_mask", lambda c: c.array.row_bands, "row bands to sum over"),
+            _f("col_mask", lambda c: c.array.col_bands, "column bands to sum over"),
+        ),
+    ),
+    Port(
+        name="y_data",
+        to_engine=False,
+        waits=False,
+        doc="T sums over the masked bands, a fixed number of cycles after the request. No ready.",
+        fields=(
+            _f("data", lambda c: c.array.tile * c.acc_width, "T int32 results, lowest n first"),
+        ),
+    ),
+)
+
+
+def _port(name: str) -> Port:
+    return next(port for port in PORTS if port.name == name)
+
+
+def layout(name: str, config: EngineConfig) -> data.StructLayout:
+    """Layout of the payload of port ``name``."""
+    return PackedStruct({f.name: f.width(config) for f in _port(name).fields})
+
+
+def port_signature(shape: data.StructLayout, *, waits: bool = True) -> wiring.Signature:
+    """Stream of ``shape``, seen from its source, with or without ``ready``."""
+    if waits:
+        return stream.Signature(shape)
+    return wiring.Signature({"payload": Out(shape), "valid": Out(1)})
+
+
+def event_layout(config: EngineConfig) -> data.StructLayout:
+    """Layout of the observation port ``event``: bit ``i * s + j`` stands for band (i, j).
+
+    ``committed``: a command gets its start time, ``dispatch_steps - 1`` cycles after the snapshot
+    of the clock that it counts from. ``start``: row 0 of a command's
+    first tile is on this band's weight port. ``done``: the last result of ``slot`` is visible.
+    """
+    bands = config.array.bands
+    slot = bits_for(config.control.outstanding - 1)
+    return PackedStruct(
+        {
+            "committed": 1,
+            "start": bands,
+            "done": bands,
+            "slot": PackedArray(slot, bands),
+        }
+    )
+
+
+def encode(name: str, config: EngineConfig, values: Mapping[str, int]) -> int:
+    """Payload of port ``name`` as an integer. Missing, unknown or oversized fields are refused."""
+    fields = {f.name: f.width(config) for f in _port(name).fields}
+    if set(values) != set(fields):
+        wrong = sorted(set(values) ^ set(fields))
+        raise ValueError(f"{name} takes exactly {', '.join(fields)}; check {', '.join(wrong)}")
+    bits = shift = 0
+    for field, width in fields.items():
+        value = values[field]
+        if not 0 <= value < 1 << width:
+            raise ValueError(f"{name}.{field} must be in 0..{(1 << width) - 1}, not {value}")
+        bits |= int(value) << shift
+        shift += width
+    return bits
+
+
+def decode(name: str, config: EngineConfig, bits: int) -> dict[str, int]:
+    """Fields of a payload of port ``name``."""
+    values = {}
+    for field in _port(name).fields:
+        width = field.width(config)
+        values[field.name] = bits & ((1 << width) - 1)
+        bits >>= width
+    return values
