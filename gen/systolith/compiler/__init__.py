@@ -1,0 +1,1 @@
+"""GEMMs to commands and placements."""

@@ -9,19 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.array.config import EngineConfig
-from systolith.compiler.split import Gemm, Group, Split
+from systolith.compiler.split import Gemm, Group, Split, ceil_div
 
-__all__ = ["CapacityError", "GemmPlan", "Part", "plan_gemm"]
+__all__ = ["CapacityError", "GemmPlan", "Part"]
 
 Payload = dict[str, int]
 
 
 class CapacityError(ValueError):
     """A GEMM does not fit the engine's memories."""
-
-
-def _tiles(size: int, step: int) -> int:
-    return -(-size // step)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +77,7 @@ class GemmPlan:
 
     def __post_init__(self) -> None:
         memory, array = self.config.memory, self.config.array
-        if self.share == "k" and _tiles(self.gemm.k, self._rows) < self._ways:
+        if self.share == "k" and ceil_div(self.gemm.k, self._rows) < self._ways:
             raise ValueError(
                 f"share=k needs at least {self._ways} K tiles for split {self.split}: "
                 f"k must be above {(self._ways - 1) * self._rows}, not {self.gemm.k}"
@@ -112,8 +108,8 @@ class GemmPlan:
     @cached_property
     def parts(self) -> list[Part]:
         """Shares of the groups that have work."""
-        k_tiles = range(_tiles(self.gemm.k, self._rows))
-        n_tiles = range(_tiles(self.gemm.n, self._cols))
+        k_tiles = range(ceil_div(self.gemm.k, self._rows))
+        n_tiles = range(ceil_div(self.gemm.n, self._cols))
         parts = []
         for turn, group in enumerate(self.split.groups(self.config.array)):
             mine = slice(turn, None, self._ways)
@@ -140,8 +136,8 @@ class GemmPlan:
     def commands(self, *, tag: int = 0, idle_only: bool = False) -> list[Payload]:
         """One batch: a command for each part, with successive tags."""
         tags = 1 << self.config.control.tag_width
-        last_k = _tiles(self.gemm.k, self._rows) - 1
-        last_n = _tiles(self.gemm.n, self._cols) - 1
+        last_k = ceil_div(self.gemm.k, self._rows) - 1
+        last_n = ceil_div(self.gemm.n, self._cols) - 1
         return [
             {
                 "tag": (tag + n) % tags,
@@ -234,7 +230,7 @@ class GemmPlan:
     def y_gather(self, words: list[int]) -> NDArray[np.int32]:
         """Y[M, N] from the answers to :meth:`y_requests`."""
         tile, width = self.config.array.tile, self.config.acc_width
-        y = np.zeros((self.gemm.m, _tiles(self.gemm.n, tile) * tile), dtype=np.int32)
+        y = np.zeros((self.gemm.m, ceil_div(self.gemm.n, tile) * tile), dtype=np.int32)
         for (m, n, _), word in zip(self._reads(), words, strict=True):
             raw = word.to_bytes(tile * width // 8, "little")
             y[m, n : n + tile] = np.frombuffer(raw, dtype="<i4")
@@ -297,8 +293,3 @@ def _pack(values: NDArray[np.int8], width: int) -> int:
         return int.from_bytes(values.tobytes(), "little")
     mask = (1 << width) - 1
     return sum((int(v) & mask) << (n * width) for n, v in enumerate(values))
-
-
-def plan_gemm(config: EngineConfig, gemm: Gemm, split: Split) -> GemmPlan:
-    """Plan ``gemm`` under ``split`` from the start of the memories."""
-    return GemmPlan(config=config, gemm=gemm, split=split)

@@ -4,7 +4,12 @@ from dataclasses import dataclass
 
 from systolith.array.config import ArrayConfig
 
-__all__ = ["Gemm", "Group", "Split", "legal_splits"]
+__all__ = ["Gemm", "Group", "Split", "ceil_div", "legal_splits"]
+
+
+def ceil_div(size: int, step: int) -> int:
+    """Return how many ``step`` it takes to cover ``size``."""
+    return -(size // -step)
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

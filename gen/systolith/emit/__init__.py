@@ -1,0 +1,1 @@
+"""Configuration to files: Verilog, description, headers."""

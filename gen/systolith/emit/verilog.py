@@ -1,12 +1,11 @@
 """Hierarchical Verilog: every distinct block is elaborated once and becomes one module."""
 
-import importlib.metadata
 import io
 from dataclasses import dataclass
 from typing import Any
 
 from amaranth._toolchain.yosys import find_yosys
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]
 
 from systolith.hierarchy import Block, Emission
 
@@ -34,25 +33,25 @@ class Design:
     modules: tuple[str, ...]
     leaves: tuple[dict[str, Any], ...]
 
-    def verilog(self, header: str = "") -> str:
+    def verilog(self) -> str:
         """Verilog-2005 text of all modules, converted in one Yosys run."""
         yosys = find_yosys(lambda version: version >= (0, 40))
-        script = f"""
-read_rtlil <<rtlil
-{self.rtlil}
-rtlil
-proc -norom
-delete t:$meminit_v2
-hierarchy -check -top {self.top}
-opt_clean -purge
-memory_collect
-attrmap -remove generator -remove src -tocase keep
-attrmap -modattr -remove generator -remove src -remove top -remove amaranth.hierarchy
-write_verilog -norename -noattr
-"""
-        text = yosys.run(["-q", "-"], script, src_loc_at=1)
-        body = text[text.index("module ") :] if "module " in text else text
-        return header + body
+        script = "\n".join(("read_rtlil <<RTLIL_END", self.rtlil, "RTLIL_END", *_PASSES))
+        text: str = yosys.run(["-q", "-"], script.replace("TOP", self.top), src_loc_at=1)
+        return text[text.index("module ") :]
+
+
+# Memories have no contents at power-up; names without a user only lengthen the text.
+_PASSES = (
+    "proc -norom",
+    "delete t:$meminit_v2",
+    "hierarchy -check -top TOP",
+    "opt_clean -purge",
+    "memory_collect",
+    "attrmap -remove src -remove unused_bits -remove full_case -remove parallel_case",
+    "attrmap -modattr -remove src -remove generator -remove top",
+    "write_verilog -norename",
+)
 
 
 def emit_design(top: Block, prefix: str) -> Design:
@@ -76,8 +75,3 @@ def emit_design(top: Block, prefix: str) -> Design:
     return Design(
         top=name, rtlil=text.getvalue(), modules=tuple(reversed(done)), leaves=tuple(leaves)
     )
-
-
-def generator_version() -> str:
-    """Version of the generator, for provenance."""
-    return importlib.metadata.version("systolith")

@@ -1,0 +1,1 @@
+"""The splittable array and its matrix engine."""

@@ -1,14 +1,14 @@
 """The splittable array: bands and the boundaries that join them."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.band import Band
 from systolith.array.boundary import Boundary
 from systolith.array.config import ArrayConfig
 from systolith.array.layouts import lane_row, psum_row, reach_width, weight_word
-from systolith.array.packed import PackedArray, PackedStruct
+from systolith.array.packed import PackedArray
 from systolith.hierarchy import Block, place
 
 __all__ = ["Array", "band_signature"]

@@ -5,8 +5,9 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
+from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
-from systolith.array.interface import Code, layout
+from systolith.array.interface import layout
 from systolith.array.queue import entry_layout, now_width
 from systolith.array.schedule import Schedule
 from systolith.hierarchy import Block
@@ -177,7 +178,7 @@ class Dispatcher(Block):
     ) -> tuple[Value, Value]:
         """Drive the band masks of the command's group; return its size in row and column bands."""
         array = self.config.array
-        sizes = []
+        sizes: list[Value] = []
         same, first = [], []
         for at, log2, bands in (
             (command.row, command.rows_log2, array.row_bands),

@@ -1,19 +1,18 @@
-"""The engine's host interface as one table: layouts, codecs, headers and documents derive from it."""
+"""The engine's host interface as one table; layouts, codecs, headers, documents derive from it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import Out
 from amaranth.utils import bits_for, ceil_log2
 
+from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
 from systolith.array.packed import PackedArray, PackedStruct
 
 __all__ = [
     "PORTS",
-    "Code",
     "Field",
     "Port",
     "decode",
@@ -22,34 +21,6 @@ __all__ = [
     "layout",
     "port_signature",
 ]
-
-
-class Code(IntEnum):
-    """Outcome of a command. Any code but ``OK`` means that the command had no effect at all."""
-
-    OK = 0
-    BAD_GROUP = 1
-    BAD_SHAPE = 2
-    X_RANGE = 3
-    W_RANGE = 4
-    Y_RANGE = 5
-    BUSY = 6
-
-    @property
-    def meaning(self) -> str:
-        """What went wrong, in one sentence."""
-        return _MEANINGS[self]
-
-
-_MEANINGS = {
-    Code.OK: "every result of the command is visible in the accumulators",
-    Code.BAD_GROUP: "the group is larger than the array or not aligned to its own size",
-    Code.BAD_SHAPE: "m, k_tiles, n_tiles, k_last or n_last is zero, or a last tile exceeds the group",
-    Code.X_RANGE: "x_base + k_tiles * m exceeds the activation banks",
-    Code.W_RANGE: "w_base + k_tiles * n_tiles * r exceeds the weight banks",
-    Code.Y_RANGE: "y_base + n_tiles * m exceeds the accumulator banks",
-    Code.BUSY: "idle_only is set and a band of the group has work of a group of another shape",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +79,7 @@ PORTS: tuple[Port, ...] = (
     Port(
         name="x_write",
         to_engine=True,
-        doc="Writes T activations, K-neighbours of one row of X, into one bank of every masked band.",
+        doc="Writes T activations, K-neighbours of a row of X, into one bank of every masked band.",
         fields=(
             _f("data", lambda c: c.array.tile * c.array.act_width, "T activations, lowest k first"),
             _f("addr", lambda c: c.x_width, "word of the bank"),
@@ -155,28 +126,28 @@ PORTS: tuple[Port, ...] = (
             _f(
                 "x_base",
                 lambda c: c.x_width,
-                "first word of X: K tile kt, row m at kt * m_total + m",
+                "first word of X; K tile t, row i at t * m + i",
             ),
             _f(
                 "w_base",
                 lambda c: c.w_width,
-                "first word of W: tiles in the order they run, r each",
+                "first word of W; r words a tile, tiles in running order",
             ),
             _f(
                 "y_base",
                 lambda c: c.y_width,
-                "first word of Y: N tile nt, row m at nt * m_total + m",
+                "first word of Y; N tile t, row i at t * m + i",
             ),
             _f(
                 "n_inside",
                 lambda c: 1,
-                "0: all K tiles of an N tile first; 1: all N tiles of a K tile",
+                "0: K tiles in the inner loop; 1: N tiles",
             ),
             _f("accumulate", lambda c: 1, "add to the stored results instead of overwriting them"),
             _f(
                 "idle_only",
                 lambda c: 1,
-                "refuse instead of queueing behind groups of another shape",
+                "refuse rather than queue behind groups of another shape",
             ),
             _f(
                 "follow",
@@ -197,7 +168,7 @@ PORTS: tuple[Port, ...] = (
     Port(
         name="y_request",
         to_engine=True,
-        doc="Reads one accumulator word of every masked band; accepted when none of them is in use.",
+        doc="Reads one accumulator word of each masked band; taken when none of them is in use.",
         fields=(
             _f("addr", lambda c: c.y_width, "word of the bank"),
             _f("tile", lambda c: _tile_width(c.array.col_tiles), "column tile within the band"),

@@ -45,7 +45,6 @@ class Readout(Block):
     addr: Signal
     tile: Signal
     busy: Signal
-    words: list[data.View]
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config

@@ -5,8 +5,9 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
+from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
-from systolith.array.interface import Code, layout
+from systolith.array.interface import layout
 from systolith.array.packed import PackedArray
 from systolith.hierarchy import Block
 

@@ -1,0 +1,1 @@
+"""Configurations: presets, files, error messages."""

@@ -1,0 +1,1 @@
+"""Bit-exact numpy models; nothing here imports RTL components."""
