@@ -56,7 +56,7 @@ class Emission:
         return Instance(name, **ports)
 
 
-def place(block: Block, platform: object) -> Elaboratable:
+def place(block: Block, platform: object) -> Elaboratable | Instance:
     """``block`` itself for the Amaranth simulator, an instance of its module for emission."""
     if isinstance(platform, Emission):
         block._MustUse__silence = True  # its signals are used, its logic only once

@@ -17,13 +17,19 @@ __all__ = ["WAIVERS", "Emitted", "OutputError", "generate"]
 
 # Verilator -Wall: what remains, and why it is no fault.
 WAIVERS = """`verilator_config
-// Modules are written in alphabetical order into one file.
+// All modules are written into one file.
 lint_off -rule DECLFILENAME
-// A uniform tile has outputs that nobody takes at the edge of the array; a module whose registers
-// all hold data has no use for the reset that every module gets.
+// Blocks are uniform: tiles at the edge of the array have outputs that nobody takes, payloads have
+// fields that one user does not need, and every module gets the clock and the reset.
 lint_off -rule UNUSEDSIGNAL
-// The top bits of sums that are cut to their field, as the hardware does, are left unread.
-lint_off -rule UNDRIVEN
+// Constants and operands are written at their own width; Verilog extends them as intended.
+lint_off -rule WIDTHEXPAND
+// `!` of a vector is its comparison with zero.
+lint_off -rule WIDTHTRUNC
+// A range check whose limit is the largest value of the field is always true.
+lint_off -rule CMPCONST
+// Priority decoders are written as casez; the first match wins.
+lint_off -rule CASEOVERLAP
 """
 
 

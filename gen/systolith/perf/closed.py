@@ -8,7 +8,7 @@ from systolith.compiler.gemm import GemmPlan
 from systolith.compiler.split import Gemm, Split, ceil_div, legal_splits
 from systolith.perf.cycles import BandClock, tile_period
 
-__all__ = ["Estimate", "best_split", "estimate", "single_buffered", "split_form"]
+__all__ = ["Dataflow", "Estimate", "best_split", "estimate", "single_buffered", "split_form"]
 
 Bound = Literal["weights", "activations", "edge", "fill"]
 
@@ -57,13 +57,25 @@ def split_form(array: ArrayConfig, gemm: Gemm, split: Split) -> int:
     return 1 + (tiles - 1) * period + gemm.m + array.multiply_cycles + rows + (cols - 1)
 
 
-def single_buffered(rows: int, cols: int, gemm: Gemm) -> int:
-    """Cycles of a weight-stationary array that never overlaps loading with computing.
+Dataflow = Literal["ws", "os", "is"]
 
-    ``ceil(K/R)*ceil(N/C)*(2R + C + M - 2) - 1``: what SCALE-Sim v3 prints (it counts from zero).
+
+def single_buffered(side: tuple[int, int], gemm: Gemm, dataflow: Dataflow = "ws") -> int:
+    """Cycles of an array that never overlaps loading with computing, as SCALE-Sim v3 counts them.
+
+    On R x C elements: ``F*(2R + C + moving - 2) - 1`` with weights (inputs) stationary, where F
+    folds of K x N (K x M) are loaded and M (N) rows move; ``F*(R + C + K - 2) - 1`` with outputs
+    stationary. It counts from zero, hence the last term.
     """
-    folds = ceil_div(gemm.k, rows) * ceil_div(gemm.n, cols)
-    return folds * (2 * rows + cols + gemm.m - 2) - 1
+    rows, cols = side
+    m, n, k = gemm.m, gemm.n, gemm.k
+    match dataflow:
+        case "ws":
+            return ceil_div(k, rows) * ceil_div(n, cols) * (2 * rows + cols + m - 2) - 1
+        case "is":
+            return ceil_div(k, rows) * ceil_div(m, cols) * (2 * rows + cols + n - 2) - 1
+        case "os":
+            return ceil_div(m, rows) * ceil_div(n, cols) * (rows + cols + k - 2) - 1
 
 
 def estimate(config: EngineConfig, gemm: Gemm, split: Split) -> Estimate:

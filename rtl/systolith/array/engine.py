@@ -12,7 +12,7 @@ from systolith.array.interface import PORTS, event_layout, layout, port_signatur
 from systolith.array.packed import PackedStruct
 from systolith.array.readout import Readout
 from systolith.array.reporter import Reporter
-from systolith.array.unit import BandUnit
+from systolith.array.unit_row import UnitRow
 from systolith.hierarchy import Block, place
 
 __all__ = ["Engine"]
@@ -60,92 +60,73 @@ class Engine(Block):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, array = self.config, self.config.array
-        grid = [(i, j) for i in range(array.row_bands) for j in range(array.col_bands)]
+        wide = array.col_bands
 
         core, dispatcher = Array(array), Dispatcher(config)
         reporter, readout = Reporter(config), Readout(config)
-        units = {at: BandUnit(config) for at in grid}
+        rows = [UnitRow(config) for _ in range(array.row_bands)]
         m.submodules.core = place(core, platform)
         m.submodules.dispatcher = place(dispatcher, platform)
         m.submodules.reporter = place(reporter, platform)
         m.submodules.readout = place(readout, platform)
-        for i, j in grid:
-            m.submodules[f"unit_{i}_{j}"] = place(units[i, j], platform)
 
-        # Control: host -> dispatcher -> units, each row band starting the next; back by slots.
         wiring.connect(m, wiring.flipped(self.command), dispatcher.command)
         wiring.connect(m, dispatcher.refusal, reporter.refusal)
         wiring.connect(m, reporter.completion, wiring.flipped(self.completion))
+        wiring.connect(m, wiring.flipped(self.y_request), readout.request)
+        wiring.connect(m, readout.data, wiring.flipped(self.y_data))
+        event = self.event.payload
         m.d.comb += [
             dispatcher.slot.eq(reporter.slot),
             dispatcher.slot_free.eq(reporter.slot_free),
             reporter.taken.eq(dispatcher.taken),
             reporter.tag.eq(dispatcher.tag),
-        ]
-        for n, (i, j) in enumerate(grid):
-            unit = units[i, j]
-            m.d.comb += [
-                unit.push.eq(dispatcher.push[n]),
-                unit.entry.eq(dispatcher.entry),
-                unit.now.eq(dispatcher.now),
-                dispatcher.space[n].eq(unit.space),
-                reporter.done[n].eq(unit.done),
-                reporter.done_slot[n].eq(unit.done_slot),
-            ]
-            wiring.connect(m, unit.edge, core.edge[i][j])
-            if i:
-                above = units[i - 1, j]
-                m.d.comb += [unit.above_load.eq(above.below_load), unit.above.eq(above.below)]
-            if j:
-                left = units[i, j - 1]
-                m.d.comb += [
-                    unit.left_weights.eq(left.right_weights),
-                    unit.left_y.eq(left.right_y),
-                ]
-
-        # Memories and observation.
-        wiring.connect(m, wiring.flipped(self.y_request), readout.request)
-        wiring.connect(m, readout.data, wiring.flipped(self.y_data))
-        event = self.event.payload
-        m.d.comb += [
             event.committed.eq(dispatcher.taken),
             self.event.valid.eq(event.committed | event.start.any() | event.done.any()),
         ]
-        for n, at in enumerate(grid):
-            unit = units[at]
+        for i, row in enumerate(rows):
+            m.submodules[f"row_{i}"] = place(row, platform)
+            mine = slice(i * wide, (i + 1) * wide)
             m.d.comb += [
-                unit.read_addr.eq(readout.addr),
-                unit.read_tile.eq(readout.tile),
-                readout.words[n].eq(unit.read_word),
-                readout.busy[n].eq(unit.read_busy),
-                event.start[n].eq(unit.start),
-                event.done[n].eq(unit.done),
-                event.slot[n].eq(unit.done_slot),
+                row.push.eq(dispatcher.push[mine]),
+                dispatcher.space[mine].eq(row.space),
+                row.entry.eq(dispatcher.entry),
+                row.now.eq(dispatcher.now),
+                row.read_addr.eq(readout.addr),
+                row.read_tile.eq(readout.tile),
+                row.read_cols.eq(readout.cols),
+                readout.busy[mine].eq(row.read_busy),
+                readout.words[i].eq(row.read_word),
+                reporter.done[mine].eq(row.done),
+                event.start[mine].eq(row.start),
+                event.done[mine].eq(row.done),
             ]
-        for name, port, tiles in (
-            ("x_write", self.x_write, array.row_tiles),
-            ("w_write", self.w_write, array.col_tiles),
-        ):
-            self._host_writes(m, name, port, tiles, units)
+            for j in range(wide):
+                wiring.connect(m, row.edge[j], core.edge[i][j])
+                m.d.comb += [
+                    reporter.done_slot[i * wide + j].eq(row.done_slot[j]),
+                    event.slot[i * wide + j].eq(row.done_slot[j]),
+                ]
+            if i:
+                above = rows[i - 1]
+                m.d.comb += [row.above_load.eq(above.below_load), row.above.eq(above.below)]
+        self._host_writes(m, "x", self.x_write, array.row_tiles, rows)
+        self._host_writes(m, "w", self.w_write, array.col_tiles, rows)
         return m
 
     def _host_writes(
-        self,
-        m: Module,
-        name: str,
-        port: stream.Interface,
-        tiles: int,
-        units: dict[tuple[int, int], BandUnit],
+        self, m: Module, name: str, port: stream.Interface, tiles: int, rows: list[UnitRow]
     ) -> None:
         """Register the host's writes once and spread them to the masked bands."""
-        request = Signal(PackedStruct({"valid": 1, "p": port.p.shape()}), name=name)
+        request = Signal(PackedStruct({"valid": 1, "p": port.p.shape()}), name=f"{name}_request")
         m.d.comb += [request.valid.eq(port.valid), request.p.eq(port.p), port.ready.eq(1)]
-        late = delayed(m, request, 1, name)
-        for (i, j), unit in units.items():
-            bank = getattr(unit, name)
-            chosen = late.valid & late.p.row_mask[i] & late.p.col_mask[j]
+        late = delayed(m, request, 1, f"{name}_write")
+        for i, row in enumerate(rows):
+            bank = getattr(row, f"{name}_write")
+            chosen = late.valid & late.p.row_mask[i]
             m.d.comb += [
                 *(bank.en[t].eq(chosen & (late.p.tile == t)) for t in range(tiles)),
                 bank.addr.eq(late.p.addr),
                 bank.data.eq(late.p.data),
+                getattr(row, f"{name}_cols").eq(late.p.col_mask),
             ]

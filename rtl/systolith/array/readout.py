@@ -1,7 +1,7 @@
 """Read-out: one accumulator word of every masked band, summed by a tree."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
@@ -10,6 +10,7 @@ from systolith.array.delay import delayed
 from systolith.array.interface import layout, port_signature
 from systolith.array.layouts import y_word
 from systolith.array.packed import PackedStruct
+from systolith.array.unit_row import summed
 from systolith.hierarchy import Block
 
 __all__ = ["Readout"]
@@ -32,18 +33,18 @@ class Readout(Block):
         Word, tile and bands.
     data : Out(stream of the y_data layout, without ready)
         The sums.
-    addr, tile : Out
-        Address and, one-hot, column tile for every band.
+    addr, tile, cols : Out
+        Address, column tile (one-hot) and columns for every row band.
     busy : In(bands)
         That tile's accumulator is in use.
-    words : In(y_word).array(bands)
-        What the bands read, ``memory.latency`` cycles after ``addr``.
+    words : In(y_word).array(row_bands)
+        Sum over the columns of each row band.
     """
 
     request: stream.Interface
-    data: wiring.PureInterface
     addr: Signal
     tile: Signal
+    cols: Signal
     busy: Signal
 
     def __init__(self, config: EngineConfig) -> None:
@@ -55,8 +56,9 @@ class Readout(Block):
                 "data": Out(port_signature(layout("y_data", config), waits=False)),
                 "addr": Out(config.y_width),
                 "tile": Out(array.col_tiles),
+                "cols": Out(array.col_bands),
                 "busy": In(array.bands),
-                "words": In(y_word(config)).array(array.bands),
+                "words": In(y_word(config)).array(array.row_bands),
             }
         )
 
@@ -69,36 +71,29 @@ class Readout(Block):
         m = Module()
         config, array = self.config, self.config.array
         request = self.request.p
-        control = Signal(PackedStruct({"valid": 1, "chosen": array.bands}))
+        chosen = Cat(
+            request.row_mask[i] & request.col_mask[j]
+            for i in range(array.row_bands)
+            for j in range(array.col_bands)
+        )
+        control = Signal(PackedStruct({"valid": 1, "rows": array.row_bands}))
         m.d.comb += [
-            control.chosen.eq(
-                Cat(
-                    request.row_mask[i] & request.col_mask[j]
-                    for i in range(array.row_bands)
-                    for j in range(array.col_bands)
-                )
-            ),
+            self.request.ready.eq(~(chosen & self.busy).any()),
             control.valid.eq(self.request.valid & self.request.ready),
-            self.request.ready.eq(~(control.chosen & self.busy).any()),
+            control.rows.eq(request.row_mask),
             self.addr.eq(request.addr),
             self.tile.eq(Cat(request.tile == t for t in range(array.col_tiles))),
+            self.cols.eq(request.col_mask),
         ]
 
-        late = delayed(m, control, config.memory.latency, "read")
-        level = []
-        for n, word in enumerate(self.words):
-            picked = Signal(y_word(config), name=f"picked_{n}", reset_less=True)
-            m.d.sync += picked.eq(Mux(late.chosen[n], word.as_value(), 0))
-            level.append(picked)
-        depth = 0
-        while len(level) > 1:
-            pairs = zip(level[::2], level[1::2], strict=True)
-            level = []
-            for n, (a, b) in enumerate(pairs):
-                total = Signal(y_word(config), name=f"sum_{depth}_{n}", reset_less=True)
-                m.d.sync += [total[k].eq(a[k] + b[k]) for k in range(array.tile)]
-                level.append(total)
-            depth += 1
-        valid = delayed(m, late, 1 + depth, "sum").valid
-        m.d.comb += [self.data.valid.eq(valid), self.data.payload.data.eq(level[0])]
+        across = config.memory.latency + 1 + ceil_log2(array.col_bands)
+        late = delayed(m, control, across, "row_sums")
+        words = []
+        for i, word in enumerate(self.words):
+            picked = Signal(y_word(config), name=f"picked_{i}")
+            m.d.comb += picked.eq(Mux(late.rows[i], word.as_value(), 0))
+            words.append(picked)
+        total = summed(m, words)
+        valid = delayed(m, late, ceil_log2(array.row_bands), "total").valid
+        m.d.comb += [self.data.valid.eq(valid), self.data.payload.data.eq(total)]
         return m

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from systolith.array.accumulator import Accumulator
-from systolith.array.array import band_signature
+from systolith.array.band_row import band_signature
 from systolith.array.config import EngineConfig
 from systolith.array.delay import delayed
 from systolith.array.feeder import Feeder
