@@ -1,0 +1,1 @@
+"""Real models to run on the chip: a trained character LLM, its numpy reference and its GEMMs."""
