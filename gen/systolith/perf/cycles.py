@@ -1,6 +1,6 @@
 """Cycle model: the max-plus program over bands, equal to the RTL in every cycle."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from systolith.array.config import EngineConfig
@@ -94,18 +94,22 @@ class BandClock:
         return Span(start=port, done=port + command_cycles(self.config, command) - 1)
 
     def program(
-        self, commands: Iterable[Mapping[str, int]], snapshots: Iterable[int]
+        self,
+        commands: Sequence[Mapping[str, int]],
+        snapshots: Sequence[int],
+        accepted: Sequence[bool] | None = None,
     ) -> list[Span]:
-        """Schedule dispatched commands, given the cycle of each one's scheduling.
+        """Schedule commands, given the cycle of each one's scheduling; spans of the accepted ones.
 
-        The commands of a batch (``follow``) share their earliest start.
+        The commands of a batch (``follow``) share their earliest start, set by the first of them.
         """
         spans = []
         lead, batch = self.config.dispatch_lead, self.config.batch_log2
         epoch, joined = 0, False
-        for command, snapshot in zip(commands, snapshots, strict=True):
+        for n, (command, snapshot) in enumerate(zip(commands, snapshots, strict=True)):
             if not joined:
                 epoch = snapshot + lead + (command["follow"] << batch)
             joined = command["follow"] != 0
-            spans.append(self.run(command, earliest=max(epoch, snapshot + lead)))
+            if accepted is None or accepted[n]:
+                spans.append(self.run(command, earliest=max(epoch, snapshot + lead)))
         return spans

@@ -45,6 +45,8 @@ class Dispatcher(Block):
         Refused commands.
     now : Out
         Clock of the start times.
+    snapshot : Out(1)
+        Cycle from which a command, accepted in the end or not, is scheduled.
     """
 
     command: stream.Interface
@@ -57,6 +59,7 @@ class Dispatcher(Block):
     tag: Signal
     refusal: stream.Interface
     now: Signal
+    snapshot: Signal
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -72,6 +75,7 @@ class Dispatcher(Block):
                 "tag": Out(config.control.tag_width),
                 "refusal": Out(stream.Signature(layout("completion", config))),
                 "now": Out(now_width(config)),
+                "snapshot": Out(1),
             }
         )
 
@@ -107,6 +111,7 @@ class Dispatcher(Block):
             schedule.gap.eq(command.accumulate),
             schedule.total.eq(product),
             self.now.eq(schedule.now),
+            self.snapshot.eq(schedule.snapshot),
         ]
         m.d.sync += [schedule.members.eq(members), schedule.skew.eq(skew)]
         self._epoch(m, command, schedule)

@@ -81,8 +81,8 @@ class Engine(Block):
             dispatcher.slot_free.eq(reporter.slot_free),
             reporter.taken.eq(dispatcher.taken),
             reporter.tag.eq(dispatcher.tag),
-            event.committed.eq(dispatcher.taken),
-            self.event.valid.eq(event.committed | event.start.any() | event.done.any()),
+            event.taken.eq(dispatcher.snapshot),
+            self.event.valid.eq(event.taken | event.start.any() | event.done.any()),
         ]
         for i, row in enumerate(rows):
             m.submodules[f"row_{i}"] = place(row, platform)
