@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from systolith.cli.output import emit_json, mistakes, table
+from systolith.cli.output import FAILED, emit_json, mistakes, table, working
+from systolith.cli.simulate import simulate as simulate_gemms
 from systolith.compiler.split import Gemm, Split, legal_splits
 from systolith.config.files import load_config
 from systolith.config.presets import PRESETS
@@ -123,6 +124,64 @@ def perf(
             )
         ],
     )
+
+
+@app.command()
+def simulate(
+    config: Config,
+    gemm: Annotated[list[str], typer.Option(help="M,N,K; may be given more than once.")],
+    split: Annotated[str, typer.Option(help="GxH groups, or auto.")] = "1x1",
+    simulator: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
+    seed: Annotated[int, typer.Option(help="Of the random operands.", min=0)] = 0,
+    x: Annotated[Path | None, typer.Option(help="X as int8 .npy of shape [M, K].")] = None,
+    w: Annotated[Path | None, typer.Option(help="W as int8 .npy of shape [K, N].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write Y as int32 .npy.")] = None,
+    waves: Annotated[Path | None, typer.Option(help="Write waveforms (VCD).")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Write every transfer and its cycle.")] = None,
+    json: Json = False,
+) -> None:
+    """Run GEMMs on the emitted Verilog under cocotb; compare with numpy and the cycle model."""
+    with mistakes():
+        if simulator not in ("verilator", "icarus"):
+            raise ValueError(f"simulator must be verilator or icarus, not {simulator!r}")
+        engine = load_config(config)
+        shapes = [Gemm.parse(text) for text in gemm]
+        with working("building and running the simulation"):
+            answer = simulate_gemms(
+                engine,
+                shapes,
+                split=split,
+                simulator=simulator,
+                seed=seed,
+                x=x,
+                w=w,
+                out=out,
+                waves=waves,
+                trace=trace,
+            )
+    runs = answer["runs"]
+    if json:
+        emit_json(answer)
+    else:
+        table(
+            f"{engine.name} on {simulator}: {answer['cycles_per_second']:,} cycles/s",
+            ("gemm", "split", "wrong", "cycles", "model", "utilisation", "load", "read-out"),
+            [
+                (
+                    r["gemm"],
+                    r["split_used"],
+                    r["mismatches"],
+                    r["cycles"],
+                    r["cycles_model"],
+                    r["utilization"],
+                    r["load_cycles"],
+                    r["readout_cycles"],
+                )
+                for r in runs
+            ],
+        )
+    if any(r["mismatches"] or r["cycles"] != r["cycles_model"] for r in runs):
+        raise typer.Exit(FAILED)
 
 
 def run() -> None:

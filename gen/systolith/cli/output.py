@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["FAILED", "MISTAKE", "emit_json", "mistakes", "notes", "table"]
+__all__ = ["FAILED", "MISTAKE", "emit_json", "mistakes", "notes", "table", "working"]
 
 FAILED = 1  # a check failed
 MISTAKE = 2  # the user's input cannot be used
@@ -43,3 +43,10 @@ def mistakes() -> Iterator[None]:
     except ValueError as error:
         notes.print(f"systolith: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(MISTAKE) from None
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show that something goes on, on a terminal only."""
+    with notes.status(text):
+        yield

@@ -1,13 +1,15 @@
 """Plays a program to the engine in the Amaranth simulator, as the Verilog player does."""
 
-import warnings
 from typing import Any
 
 from amaranth.sim import Simulator
 
 from systolith.array.engine import Engine
 from systolith.array.interface import PORTS
-from systolith.benches.program import Action, Program
+from systolith.benches.program import Program
+from systolith.devices.player import Op
+from systolith.harness.result import Transfer
+from systolith.harness.script import Step
 
 __all__ = ["interpret"]
 
@@ -15,16 +17,16 @@ _INPUTS = [port.name for port in PORTS if port.to_engine]
 _OUTPUTS = [*(port.name for port in PORTS if not port.to_engine), "event"]
 
 
-def interpret(program: Program, *, deadline: int = 20_000) -> list[tuple[int, str, int]]:
-    """Transfers (cycle, stream, payload) of ``program``; at most ``deadline`` cycles without one.
+def interpret(program: Program, *, deadline: int = 20_000) -> dict[str, list[Transfer]]:
+    """Transfers of ``program`` by stream; at most ``deadline`` cycles without one.
 
     Raises
     ------
     TimeoutError
         If nothing moves any more; names the action it waits in.
     """
-    engine = Engine(program.config)
-    transfers: list[tuple[int, str, int]] = []
+    engine: Any = Engine(program.config)
+    transfers: dict[str, list[Transfer]] = {name: [] for name in (*_INPUTS, *_OUTPUTS)}
     watched = []
     for name in [*_INPUTS, *_OUTPUTS]:
         port = getattr(engine, name)
@@ -45,35 +47,36 @@ def interpret(program: Program, *, deadline: int = 20_000) -> list[tuple[int, st
             ):
                 if valid and ready:
                     moved.add(name)
-                    transfers.append((cycle, name, payload))
+                    transfers[name].append(Transfer(cycle, payload))
                     if name in counts:
                         counts[name] += 1
             cycle += 1
             quiet = 0 if moved else quiet + 1
             if quiet > deadline:
-                raise TimeoutError(f"nothing moved for {deadline} cycles in {action}")
+                raise TimeoutError(f"nothing moved for {deadline} cycles in: {step}")
             return moved
 
-        action = Action("idle")
-        for action in program.actions:
-            match action.kind:
-                case "send":
-                    port = getattr(engine, action.stream)
-                    ctx.set(port.payload.as_value(), action.value)
+        step = Step(Op.IDLE)
+        for step in (step for segment in program.segments for step in segment.steps):
+            match step.op:
+                case Op.SEND:
+                    port = getattr(engine, step.stream)
+                    ctx.set(port.payload.as_value(), step.value)
                     ctx.set(port.valid, 1)
-                    while action.stream not in await tick():
+                    while step.stream not in await tick():
                         pass
                     ctx.set(port.valid, 0)
-                case "wait":
-                    while counts[action.stream] < action.value:
+                case Op.WAIT:
+                    while counts[step.stream] < step.value:
                         await tick()
-                case "idle":
-                    for _ in range(action.value):
+                case Op.IDLE:
+                    for _ in range(step.value):
                         await tick()
+                case _:
+                    raise ValueError(f"the simulator does not play {step}")
 
     simulator = Simulator(engine)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
-    with warnings.catch_warnings():
-        simulator.run()
+    simulator.run()
     return transfers

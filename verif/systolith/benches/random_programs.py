@@ -109,34 +109,10 @@ def random_program(
     """
     rng = np.random.default_rng(seed)
     program = Program(config)
+    program.initialise()
     fill_memories(program, rng)
     splits = legal_splits(config.array)
     split = splits[rng.integers(len(splits))]
-    # Known results everywhere before anything is added to them.
-    for i in range(config.array.row_bands):
-        for j in range(config.array.col_bands):
-            command = _command(config, splits[-1], rng)
-            rows = min(config.max_m, config.memory.y_depth)
-            program.command(
-                {
-                    **command,
-                    "row": i,
-                    "col": j,
-                    "m": rows,
-                    "k_tiles": 1,
-                    "n_tiles": 1,
-                    "k_last": 1,
-                    "n_last": config.array.band_cols,
-                    "x_base": 0,
-                    "w_base": 0,
-                    "y_base": 0,
-                    "accumulate": 0,
-                    "rows_log2": 0,
-                    "cols_log2": 0,
-                }
-            )
-    if rng.random() < 0.5:
-        program.drain()
     follow = 0
     for _ in range(commands):
         if resplit:
