@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from systolith.array.config import EngineConfig
 from systolith.array.delay import delayed
 from systolith.array.layouts import psum_row, y_command, y_word
+from systolith.array.march import marched
 from systolith.hierarchy import Block, place
 from systolith.memory.sram import Sram
 
@@ -116,7 +117,7 @@ class Accumulator(Block):
         left = Mux(self.command.cols > size, self.command.cols - size, 0)
         trimmed = Signal.like(self.command)
         m.d.comb += [trimmed.eq(self.command), trimmed.cols.eq(left)]
-        m.d.comb += self.onward.eq(delayed(m, trimmed, size, "march"))
+        m.d.comb += self.onward.eq(marched(m, self.config, trimmed, size))
         return m
 
     def _stored(

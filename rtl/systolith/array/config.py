@@ -143,7 +143,7 @@ class ControlConfig:
         Bits of the host's tag, returned in the completion.
     """
 
-    queue_depth: Annotated[int, Field(strict=True, ge=2, le=64)] = 4
+    queue_depth: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
     outstanding: Annotated[int, Field(strict=True, ge=2, le=64)] = 16
     tag_width: Annotated[int, Field(strict=True, ge=1, le=32)] = 8
 
@@ -268,8 +268,8 @@ class EngineConfig:
 
     @property
     def dispatch_steps(self) -> int:
-        """Steps of the dispatcher after it took a command; four multiplications or the tree."""
-        return 2 + max(3, ceil_log2(self.array.bands))
+        """Steps of the dispatcher after it took a command: its multiplications, or the tree."""
+        return max(6, 2 + ceil_log2(self.array.bands))
 
     @property
     def dispatch_cycles(self) -> int:

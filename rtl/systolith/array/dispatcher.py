@@ -19,8 +19,8 @@ class Dispatcher(Block):
     """Takes commands in program order, one in :attr:`EngineConfig.dispatch_cycles` cycles.
 
     Steps, each one cycle: 0 waits for space and checks group and shape; 1 is the schedule's
-    snapshot; one multiplier forms ``k_tiles*m``, ``n_tiles*m``, the tiles and the total cycles in
-    steps 0 to 3; the last step refuses the command with a code or commits it. A refused command
+    snapshot; one multiplier forms ``k_tiles*m``, ``n_tiles*m``, the tiles and the total cycles, each
+    two steps after its operands; the last step refuses the command with a code or commits it. A refused command
     changes nothing. Commands of a batch share an earliest start, late enough for the whole batch
     to be taken by then.
 
@@ -124,11 +124,11 @@ class Dispatcher(Block):
                 (Code.BAD_SHAPE, self._bad_shape(command, row_size, col_size)),
             ],
             1: [
-                (Code.X_RANGE, command.x_base + product > config.memory.x_depth),
                 (Code.BUSY, command.idle_only & (schedule.busy & schedule.members & shape).any()),
             ],
-            2: [(Code.Y_RANGE, command.y_base + product > config.memory.y_depth)],
-            3: [
+            2: [(Code.X_RANGE, command.x_base + product > config.memory.x_depth)],
+            3: [(Code.Y_RANGE, command.y_base + product > config.memory.y_depth)],
+            4: [
                 (
                     Code.W_RANGE,
                     command.w_base + product * array.band_rows > config.memory.w_depth,
@@ -229,22 +229,21 @@ class Dispatcher(Block):
         )
 
     def _products(self, m: Module, command: data.View, period: Value, step: Value) -> Signal:
-        """The shared multiplier: its product is that of the operands of the step before."""
+        """The shared multiplier: its product is that of the operands of two steps before."""
         config = self.config
-        wide = Signal(2 * config.tiles_width)
-        narrow = Signal(max(config.tiles_width, config.period_width))
-        product = Signal(len(wide) + len(narrow))
+        left = Signal(config.tiles_width)
+        right = Signal(max(config.tiles_width, config.period_width))
+        product = Signal(len(left) + len(right))
         with m.Switch(step):
             with m.Case(0):  # words of X
-                m.d.comb += [wide.eq(command.k_tiles), narrow.eq(command.m)]
+                m.d.sync += [left.eq(command.k_tiles), right.eq(command.m)]
             with m.Case(1):  # words of Y
-                m.d.comb += [wide.eq(command.n_tiles), narrow.eq(command.m)]
+                m.d.sync += [left.eq(command.n_tiles), right.eq(command.m)]
             with m.Case(2):  # tiles
-                m.d.comb += [wide.eq(command.k_tiles), narrow.eq(command.n_tiles)]
-            with m.Default():  # cycles
-                m.d.comb += [wide.eq(product), narrow.eq(period)]
-        with m.If(step <= 3):
-            m.d.sync += product.eq(wide * narrow)
+                m.d.sync += [left.eq(command.k_tiles), right.eq(command.n_tiles)]
+            with m.Case(4):  # cycles; more tiles than fit have been found by then
+                m.d.sync += [left.eq(product), right.eq(period)]
+        m.d.sync += product.eq(left * right)
         return product
 
     def _epoch(self, m: Module, command: data.View, schedule: Schedule) -> None:

@@ -207,8 +207,9 @@ def port_signature(shape: data.StructLayout, *, waits: bool = True) -> wiring.Si
 def event_layout(config: EngineConfig) -> data.StructLayout:
     """Layout of the observation port ``event``: bit ``i * s + j`` stands for band (i, j).
 
-    ``taken``: a command, accepted in the end or not, is scheduled from this cycle on. ``start``: row 0 of a command's
-    first tile is on this band's weight port. ``done``: the last result of ``slot`` is visible.
+    ``taken``: a command, accepted in the end or not, is scheduled from this cycle on.
+    ``start``: row 0 of a command's first tile is on this band's weight port. ``done``: the last
+    result of ``slot`` is visible.
     """
     bands = config.array.bands
     slot = bits_for(config.control.outstanding - 1)

@@ -92,13 +92,15 @@ def y_command(config: EngineConfig) -> data.StructLayout:
     """Result of one cycle: where it goes and how.
 
     ``add`` adds to the stored value, otherwise it is overwritten. ``cols`` columns from here on
-    are written. ``last`` marks the final result of command ``slot``.
+    are written. ``first`` marks the first result of a tile, ``last`` the final one of command
+    ``slot``. Within a tile, addresses follow each other; all but the tokens stays the same.
     """
     return PackedStruct(
         {
             "valid": 1,
-            "add": 1,
+            "first": 1,
             "last": 1,
+            "add": 1,
             "addr": config.y_width,
             "cols": bits_for(config.array.cols),
             "reach": reach_width(config.array),

@@ -65,7 +65,7 @@ class Readout(Block):
     @staticmethod
     def latency(config: EngineConfig) -> int:
         """Cycles from an accepted request to its sum."""
-        return config.memory.latency + 1 + ceil_log2(config.array.bands)
+        return config.memory.latency + ceil_log2(config.array.bands)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -86,7 +86,7 @@ class Readout(Block):
             self.cols.eq(request.col_mask),
         ]
 
-        across = config.memory.latency + 1 + ceil_log2(array.col_bands)
+        across = config.memory.latency + ceil_log2(array.col_bands)
         late = delayed(m, control, across, "row_sums")
         words = []
         for i, word in enumerate(self.words):

@@ -8,6 +8,7 @@ from amaranth.utils import bits_for
 from systolith.array.config import EngineConfig
 from systolith.array.delay import delayed
 from systolith.array.layouts import reach_width, row_command, weight_command, y_command
+from systolith.array.march import marched
 from systolith.array.packed import PackedStruct
 from systolith.hierarchy import Block
 
@@ -185,6 +186,7 @@ class Sequencer(Block):
             rows.fuse.eq(job.fuse),
             rows.reach.eq(job.reach),
             y.valid.eq(use_row & (job.below == 0)),
+            y.first.eq(y.valid & (cycle == 0)),
             y.add.eq(job.accumulate | ~k_first),
             y.last.eq(k_end & n_end & (cycle == job.m_end)),
             y.addr.eq(y_addr),
@@ -195,6 +197,6 @@ class Sequencer(Block):
         lead = 1 + config.array.weight_lead
         m.d.comb += [
             self.rows.eq(delayed(m, rows, lead, "rows")),
-            self.y.eq(delayed(m, y, lead + config.acc_delay, "y")),
+            self.y.eq(marched(m, config, y, lead + config.acc_delay)),
         ]
         return m

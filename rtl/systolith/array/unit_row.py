@@ -43,7 +43,7 @@ class UnitRow(Block):
     read_busy : Out(col_bands)
         That tile's accumulator is in use.
     read_word : Out(y_word)
-        Sum over the columns, ``memory.latency + 1 + log2(col_bands)`` cycles after the address.
+        Sum over the columns, ``memory.latency + log2(col_bands)`` cycles after the address.
     start, done, done_slot : Out
         Observed of each unit.
     """
@@ -124,8 +124,8 @@ class UnitRow(Block):
         late = delayed(m, chosen, self.config.memory.latency, "chosen")
         words = []
         for j, unit in enumerate(units):
-            picked = Signal(y_word(self.config), name=f"picked_{j}", reset_less=True)
-            m.d.sync += picked.eq(Mux(late.cols[j], unit.read_word.as_value(), 0))
+            picked = Signal(y_word(self.config), name=f"picked_{j}")
+            m.d.comb += picked.eq(Mux(late.cols[j], unit.read_word.as_value(), 0))
             words.append(picked)
         m.d.comb += self.read_word.eq(summed(m, words))
         return m

@@ -33,7 +33,7 @@ _ICE40_REGISTERS: dict[int, tuple[str, ...]] = {
 }
 
 _ICE40_TIED = (
-    "CE", "C", "D", "AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT",
+    "AHOLD", "BHOLD", "CHOLD", "DHOLD", "IRSTTOP", "IRSTBOT", "ORSTTOP", "ORSTBOT",
     "OLOADTOP", "OLOADBOT", "ADDSUBTOP", "ADDSUBBOT", "OHOLDTOP", "OHOLDBOT", "CI", "ACCUMCI",
     "SIGNEXTIN",
 )  # fmt: skip
@@ -114,13 +114,15 @@ def _ice40(a_width: int, b_width: int, registers: Iterable[str]) -> str:
     parameters += [("MODE_8x8", "1'b1"), ("A_SIGNED", "1'b1"), ("B_SIGNED", "1'b1")]
     parameters += [("TOPOUTPUT_SELECT", "2'b10"), ("BOTOUTPUT_SELECT", "2'b10")]
     ports = [("CLK", "clk"), ("A", "{a_wide, 8'd0}"), ("B", "{b_wide, 8'd0}"), ("O", "o")]
-    ports += [(port, "16'd0" if port in "CD" else f"1'b{int(port == 'CE')}") for port in _ICE40_TIED]
+    ports += [("CE", "1'b1"), ("C", "16'd0"), ("D", "16'd0")]
+    ports += [(port, "1'b0") for port in _ICE40_TIED]
     width = a_width + b_width
     return (
-        f"    wire [7:0] a_wide = $signed(a);\n"
-        f"    wire [7:0] b_wide = $signed(b);\n"
-        f"    wire [31:0] o;\n"
+        "    wire [7:0] a_wide = $signed(a);\n"
+        "    wire [7:0] b_wide = $signed(b);\n"
+        "    wire [31:0] o;\n"
         f"    assign p = o[{15 + width}:16];\n"
         f"    (* {HALF_USED} = 1 *)\n"
-        f"    SB_MAC16 #(\n{_connections(parameters)}\n    ) mult (\n{_connections(ports)}\n    );\n"
+        f"    SB_MAC16 #(\n{_connections(parameters)}\n    )"
+        f" mult (\n{_connections(ports)}\n    );\n"
     )

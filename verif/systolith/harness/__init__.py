@@ -1,0 +1,1 @@
+"""Runs designs: Amaranth simulator, cocotb on the emitted Verilog, SymbiYosys."""

@@ -1,0 +1,1 @@
+"""Boards with an open tool flow: device, clock, pins and resources as data."""

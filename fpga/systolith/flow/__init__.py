@@ -1,0 +1,1 @@
+"""The open tool flow: Verilog in, cells, frequency and a bitstream out."""
