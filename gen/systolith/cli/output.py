@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,7 +46,7 @@ def mistakes() -> Iterator[None]:
 
 
 @contextmanager
-def working(text: str) -> Iterator[None]:
-    """Show that something goes on, on a terminal only."""
-    with notes.status(text):
-        yield
+def working(text: str) -> Iterator[Callable[[str], None]]:
+    """Show that something goes on, on a terminal only; yields a way to say what."""
+    with notes.status(text) as status:
+        yield lambda stage: status.update(f"{text}: {stage}")

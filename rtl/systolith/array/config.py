@@ -172,6 +172,11 @@ class EngineConfig:
 
     @model_validator(mode="after")
     def _check(self) -> "EngineConfig":
+        if self.array.band_rows < 2:
+            raise ValueError(
+                f"array.row_bands must leave 2 rows or more in a band of an engine, "
+                f"not {self.array.band_rows}"
+            )
         if self.memory.w_depth < self.array.band_rows:
             raise ValueError(
                 f"memory.w_depth must hold one weight tile, {self.array.band_rows} words, "
@@ -278,8 +283,8 @@ class EngineConfig:
 
     @property
     def dispatch_lead(self) -> int:
-        """Cycles from a command's scheduling to its earliest start."""
-        return self.dispatch_steps
+        """Cycles from a command's scheduling to its earliest start: dispatch and queue."""
+        return self.dispatch_steps + 2
 
     @property
     def batch_log2(self) -> int:

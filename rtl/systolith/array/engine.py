@@ -1,6 +1,6 @@
 """The matrix engine: array, banks, sequencers and control, wired."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -105,7 +105,7 @@ class Engine(Block):
                 wiring.connect(m, row.edge[j], core.edge[i][j])
                 m.d.comb += [
                     reporter.done_slot[i * wide + j].eq(row.done_slot[j]),
-                    event.slot[i * wide + j].eq(row.done_slot[j]),
+                    event.slot[i * wide + j].eq(Mux(row.done[j], row.done_slot[j], 0)),
                 ]
             if i:
                 above = rows[i - 1]

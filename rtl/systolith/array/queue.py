@@ -1,6 +1,6 @@
 """Queue of one group: commands that know the cycle in which they start."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -20,15 +20,16 @@ def now_width(config: EngineConfig) -> int:
 
 
 def entry_layout(config: EngineConfig) -> data.StructLayout:
-    """A job and the clock value at which it is loaded."""
+    """A job and the clock value in the cycle before it is loaded."""
     return PackedStruct({"start": now_width(config), "job": job_layout(config)})
 
 
 class StartQueue(Block):
     """Holds scheduled jobs in order and releases each in its cycle.
 
-    Start times are computed beforehand and strictly increase, so the head is always the next one
-    and nothing here waits for anything but the clock.
+    Start times are computed beforehand and increase by 2 or more, so nothing here waits for
+    anything but the clock. The next job stands in registers two cycles after it was pushed;
+    ``queue_depth - 1`` more wait in a memory.
 
     Parameters
     ----------
@@ -70,25 +71,40 @@ class StartQueue(Block):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layout = entry_layout(self.config)
-        depth = self.config.control.queue_depth
+        following = Signal(layout, reset_less=True)
+        waiting = Signal()  # `following` holds a job
+        m.d.comb += self.job.eq(following.job)
+        m.d.sync += self.load.eq(waiting & ~self.load & (following.start == self.now))
+
+        depth = self.config.control.queue_depth - 1
+        if not depth:
+            m.d.comb += self.space.eq(~waiting)
+            with m.If(self.push):
+                m.d.sync += [following.eq(self.entry), waiting.eq(1)]
+            with m.Elif(self.load):
+                m.d.sync += waiting.eq(0)
+            return m
+
         store = RegisterFile(depth=depth, width=layout.size)
         m.submodules.store = place(store, platform)
-
         head, tail = Signal(range(depth)), Signal(range(depth))
         count = Signal(bits_for(depth))
-        first = data.View(layout, store.r_data)
+        take = Signal()
         m.d.comb += [
             self.space.eq(count != depth),
             store.w_en.eq(self.push),
             store.w_addr.eq(tail),
             store.w_data.eq(self.entry),
             store.r_addr.eq(head),
-            self.load.eq((count != 0) & (first.start == self.now)),
-            self.job.eq(first.job),
+            take.eq((count != 0) & (~waiting | self.load)),
         ]
+        with m.If(take):
+            m.d.sync += following.eq(data.View(layout, store.r_data))
         m.d.sync += [
-            head.eq(head + self.load),
-            tail.eq(tail + self.push),
-            count.eq(count + self.push - self.load),
+            waiting.eq(take | (waiting & ~self.load)),
+            count.eq(count + self.push - take),
         ]
+        for pointer, moves in ((head, take), (tail, self.push)):
+            with m.If(moves):
+                m.d.sync += pointer.eq(Mux(pointer == depth - 1, 0, pointer + 1))
         return m

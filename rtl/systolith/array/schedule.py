@@ -47,7 +47,7 @@ class Schedule(Block):
     commit : In(1)
         ``dispatch_steps - 1`` cycles after the snapshot, or never: occupy the members.
     start : Out
-        Clock value at which the leader starts, valid with ``commit``.
+        Clock value in the cycle before the leader starts, valid with ``commit``.
     now : Out
         The clock.
     busy : Out(bands)
@@ -112,7 +112,7 @@ class Schedule(Block):
         m.d.sync += begin.eq(Mux(clear > floor, clear, floor))
         m.d.comb += [
             released.eq(begin + self.total - config.dispatch_steps),
-            self.start.eq(taken + begin - bias),
+            self.start.eq(taken + begin - bias - 1),
         ]
         return m
 

@@ -44,9 +44,12 @@ def _command(config: EngineConfig, split: Split, rng: np.random.Generator) -> di
     k_tiles, n_tiles = (int(v) for v in rng.integers(1, 4, 2))
     rows, cols = group.rows(a), group.cols(a)
 
+    while k_tiles * n_tiles > config.max_tiles:
+        k_tiles, n_tiles = (int(v) for v in rng.integers(1, 4, 2))
+
     def base(depth: int, need: int) -> int:
         # Often the same place, so that commands meet their predecessors' results.
-        return 0 if rng.random() < 0.5 else int(rng.integers(0, depth - need + 1))
+        return 0 if rng.random() < 0.5 or need > depth else int(rng.integers(depth - need + 1))
 
     return {
         "tag": 0,

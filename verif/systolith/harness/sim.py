@@ -34,6 +34,7 @@ def simulate(dut: Elaboratable, *benches: Bench, deadline_cycles: int = 10_000) 
     simulator = Simulator(dut)
     simulator.add_clock(_PERIOD, if_exists=True)
     waiting = list(range(len(benches)))
+    expired: list[bool] = []
 
     def track(index: int, bench: Bench) -> Bench:
         async def run(ctx: Any) -> None:
@@ -42,15 +43,17 @@ def simulate(dut: Elaboratable, *benches: Bench, deadline_cycles: int = 10_000) 
 
         return run
 
+    async def watchdog(ctx: Any) -> None:
+        await ctx.delay(deadline_cycles * _PERIOD)
+        expired.append(True)
+
     for index, bench in enumerate(benches):
         simulator.add_testbench(track(index, bench))
-    # Not run(): it never ends while a testbench waits for what does not come. In slices, because
-    # run_until() goes on to its end when all testbenches are done.
-    slices = 64
-    for part in range(1, slices + 1):
-        if not waiting:
-            return
-        simulator.run_until(deadline_cycles * _PERIOD * part / slices)
+    # Not run(), which never ends while a testbench waits for what does not come; nor run_until(),
+    # which goes on when all have finished, and for ever in a design without a clock.
+    simulator.add_testbench(watchdog, background=True)
+    while waiting and not expired:
+        simulator.advance()
     if waiting:
         names = ", ".join(getattr(benches[index], "__name__", str(index)) for index in waiting)
         raise TimeoutError(f"after {deadline_cycles} cycles these had not finished: {names}")

@@ -1,0 +1,1 @@
+"""Formal proofs of the splittable array on geometries that really split."""

@@ -1,0 +1,115 @@
+"""P3 alignment and P5 reconfiguration: each result is the sum over the rows of its own group."""
+
+from collections.abc import Iterable
+
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal, Value
+from amaranth.utils import bits_for
+
+from systolith.array.config import ArrayConfig, EngineConfig, MemoryConfig
+from systolith.proofs.fabric import Fabric, Parts, late
+from systolith.proofs.substitute import Mutant, free
+
+__all__ = ["alignment", "alignment_config", "reconfiguration"]
+
+
+def alignment_config(*, rows: int, cols: int, tile: int, mac_latency: int = 0) -> EngineConfig:
+    """2 x 2 bands; activations are single bits, weights 1."""
+    return EngineConfig(
+        name="alignment",
+        array=ArrayConfig(
+            rows=rows,
+            cols=cols,
+            row_bands=2,
+            col_bands=2,
+            tile=tile,
+            act_width=2,
+            weight_width=2,
+            mac_latency=mac_latency,
+        ),
+        memory=MemoryConfig(x_depth=2, w_depth=rows, y_depth=2, latency=1),
+    )
+
+
+def _expected(m: Module, parts: Parts) -> list[Value]:
+    """Drive the memories; return what each band's accumulator command has to find.
+
+    Every row command carries one free bit for each row of its band. The lowest bits of the
+    returned values are the sum of the bits over the rows that the command uses, those of the
+    bands above included while the command says that they are fused. The two highest are the fuse
+    and whether the command came from the left.
+    """
+    config, array = parts.config, parts.config.array
+    width = bits_for(array.rows)
+    bits: list[Value] = []
+    totals: list[Value] = []
+    for n, sequencer in enumerate(parts.sequencers):
+        word = free(m, array.band_rows, f"x_bits_{n}")
+        rows = sequencer.rows
+        total: Value = Const(0, width)
+        if n >= array.col_bands:
+            above = late(m, totals[n - array.col_bands], array.band_rows, f"above_{n}")
+            total = Mux(rows.fuse, above, 0)
+        for k in range(array.band_rows):
+            total = total + (word[k] & (rows.rows > k))
+        bits.append(word)
+        totals.append((total)[:width])
+    parts.drive_x(m, bits, lanes=True)
+    parts.drive_w(m, [Const(1, array.weight_width) for _ in bits])
+
+    commands = [
+        late(m, Cat(total, s.rows.fuse), config.acc_delay, f"result_{n}")
+        for n, (total, s) in enumerate(zip(totals, parts.sequencers, strict=True))
+    ]
+    from_left = [u.left_y.valid for u in parts.units]
+    marched = parts.marched(m, commands, from_left, "y_command")
+    return [Cat(word, left) for word, left in zip(marched, from_left, strict=True)]
+
+
+def _state_sums(m: Module, parts: Parts) -> tuple[Value, Value]:
+    """Assert all sums; return the valid bit and the split of the last band's results."""
+    config, array = parts.config, parts.config.array
+    width = bits_for(array.rows)
+    for queue in parts.queues:  # sums are looked at one by one, so nothing is added to them
+        m.d.comb += [Assume(~queue.job.accumulate), Assume(queue.job.k_end == 0)]
+    delay = config.memory.latency + 1
+    for n, word in enumerate(_expected(m, parts)):
+        for t in range(array.col_tiles):
+            sums = parts.sums[n * array.col_tiles + t]
+            expected = late(m, word, t * array.tile + delay, f"expected_{n}_{t}")
+            valid = late(m, sums.command.valid, delay, f"valid_{n}_{t}")
+            for lane in range(array.tile):
+                m.d.comb += Assert(~valid | (sums.sums[0][lane] == expected[:width]))
+    for unit, sequencer in zip(parts.units, parts.sequencers, strict=True):
+        m.d.comb += Assert(~(unit.left_y.valid & sequencer.y.valid))
+    return valid, expected[width:]
+
+
+def _state_alignment(m: Module, parts: Parts) -> None:
+    """One split for the whole run, chosen freely."""
+    below, reach = free(m, 1, "below", constant=True), free(m, 1, "reach", constant=True)
+    for queue in parts.queues:
+        job = queue.job
+        m.d.comb += Assume(~queue.load | ((job.below == below) & (job.reach == reach)))
+    valid, split = _state_sums(m, parts)
+    before = late(m, valid, 1, "valid_before")
+    m.d.comb += [Cover(valid & before & (split == choice)) for choice in range(4)]
+
+
+def _state_reconfiguration(m: Module, parts: Parts) -> None:
+    """Another split with every job."""
+    valid, split = _state_sums(m, parts)
+    before = late(m, Cat(valid, split), 1, "before")
+    m.d.comb += [
+        Cover(valid & before[0] & (before[1:] == old) & (split == new))
+        for old, new in ((0, 3), (3, 0), (1, 2), (2, 1))
+    ]
+
+
+def alignment(config: EngineConfig, mutants: Iterable[Mutant] = ()) -> str:
+    """P3: the sum that meets an accumulator command is that of the command's own row of X."""
+    return Fabric(config, _state_alignment).rtlil(mutants)
+
+
+def reconfiguration(config: EngineConfig, mutants: Iterable[Mutant] = ()) -> str:
+    """P5: the same while the split changes from tile to tile without a drain."""
+    return Fabric(config, _state_reconfiguration).rtlil(mutants)

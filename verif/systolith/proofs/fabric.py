@@ -1,0 +1,200 @@
+"""The real units and array under free jobs: queues and memories are the proof's."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+from unittest.mock import patch
+
+from amaranth.hdl import Assume, Elaboratable, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
+
+from systolith.array import feeder, unit, weights
+from systolith.array.accumulator import Accumulator
+from systolith.array.array import Array
+from systolith.array.config import EngineConfig
+from systolith.array.queue import StartQueue
+from systolith.array.sequencer import Sequencer, job_layout
+from systolith.array.unit import BandUnit
+from systolith.array.unit_row import UnitRow
+from systolith.memory.sram import Sram
+from systolith.numerics.mac import MacCell
+from systolith.array.pe import Pe
+from systolith.proofs.reservations import Reservations
+from systolith.proofs.substitute import Mutant, free, installed, recorded, to_rtlil
+
+__all__ = ["Fabric", "Parts", "late"]
+
+
+class _FreeQueue(StartQueue):
+    """Releases any job in any cycle; what is legal is assumed elsewhere."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += [
+            self.load.eq(free(m, 1, "load")),
+            self.job.eq(free(m, job_layout(self.config).size, "job")),
+        ]
+        return m
+
+
+class _OpenMemory(Sram):
+    """Memory whose read port the proof drives."""
+
+    def elaborate(self, platform: object) -> Module:
+        return Module()
+
+
+@dataclass
+class Parts:
+    """Components of the fabric in the order of their creation: row by row, left to right.
+
+    Processing elements and multipliers: band by band, in each tile by tile, row by row.
+    """
+
+    config: EngineConfig
+    queues: list[StartQueue] = field(default_factory=list)
+    sequencers: list[Sequencer] = field(default_factory=list)
+    units: list[BandUnit] = field(default_factory=list)
+    x_banks: list[Sram] = field(default_factory=list)
+    w_banks: list[Sram] = field(default_factory=list)
+    sums: list[Accumulator] = field(default_factory=list)
+    pes: list[Pe] = field(default_factory=list)
+    macs: list[MacCell] = field(default_factory=list)
+
+    def drive_x(self, m: Module, words: Sequence[Value], lanes: bool = False) -> None:
+        """Give the activation banks of each band the word that belongs to its row command.
+
+        Parameters
+        ----------
+        m : Module
+            Where the delays go.
+        words : Sequence[Value]
+            For each band, together with its sequencer's row command: the value of all lanes, or
+            with ``lanes`` one bit for each row.
+        lanes : bool
+            See ``words``.
+        """
+        array, latency = self.config.array, self.config.memory.latency
+        size = array.tile
+        for n, word in enumerate(words):
+            for u in range(array.row_tiles):
+                bank = self.x_banks[n * array.row_tiles + u]
+                delayed = late(m, word, latency + u * size, f"x_word_{n}_{u}")
+                view = data.View(data.ArrayLayout(array.act_width, size), bank.r_data)
+                for k in range(size):
+                    value = delayed[u * size + k] if lanes else delayed
+                    m.d.comb += view[k].eq(value)
+
+    def drive_w(self, m: Module, words: Sequence[Value]) -> None:
+        """Give all lanes of the weight banks the value that belongs to their command.
+
+        ``words``: for each band, together with its sequencer's weight command.
+        """
+        array, latency = self.config.array, self.config.memory.latency
+        size = array.tile
+        valid = [u.left_weights.valid for u in self.units]
+        for n, word in enumerate(self.marched(m, words, valid, "w_command")):
+            for t in range(array.col_tiles):
+                bank = self.w_banks[n * array.col_tiles + t]
+                delayed = late(m, word, latency + t * size, f"w_word_{n}_{t}")
+                view = data.View(data.ArrayLayout(array.weight_width, size), bank.r_data)
+                m.d.comb += [view[k].eq(delayed) for k in range(size)]
+
+    def marched(
+        self, m: Module, words: Sequence[Value], from_left: Sequence[Value], name: str
+    ) -> list[Value]:
+        """Each band's own word, or its left neighbour's of ``c`` cycles ago, like its commands."""
+        array = self.config.array
+        chosen: list[Value] = []
+        for n, own in enumerate(words):
+            value = own
+            if n % array.col_bands:
+                left = late(m, chosen[n - 1], array.band_cols, f"{name}_{n}_left")
+                value = Mux(from_left[n], left, own)
+            chosen.append(value)
+        return chosen
+
+
+def late(m: Module, value: Value, cycles: int, name: str) -> Value:
+    """``value`` as it was ``cycles`` cycles ago; zero before the first one."""
+    for stage in range(cycles):
+        register = Signal(len(value), name=f"{name}_{stage}")
+        m.d.sync += register.eq(value)
+        value = register
+    return value
+
+
+class _Monitor(Elaboratable):
+    """Added last: all components exist when its statements are made."""
+
+    def __init__(self, parts: Parts, states: Callable[[Module, Parts], None]) -> None:
+        self.parts = parts
+        self.states = states
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        queues = self.parts.queues
+        calendar = Reservations(
+            m, self.parts.config, [q.load for q in queues], [q.job for q in queues]
+        )
+        m.d.comb += Assume(calendar.legal)
+        self.states(m, self.parts)
+        return m
+
+
+class Fabric(Elaboratable):
+    """Array, band units and a monitor.
+
+    Sequencers, feeders, weight banks' control, accumulators, units and array are the real ones
+    and wired as in the engine. Each unit's queue releases arbitrary jobs, of which only the
+    :class:`Reservations` are assumed.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        Sizes.
+    states : callable
+        Adds what is stated to a module, given the parts. It drives the memories' read ports.
+    """
+
+    def __init__(self, config: EngineConfig, states: Callable[[Module, Parts], None]) -> None:
+        self.parts = Parts(config)
+        self.states = states
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.parts.config
+        m.submodules.core = core = Array(config.array)
+        rows = [UnitRow(config) for _ in range(config.array.row_bands)]
+        for i, row in enumerate(rows):
+            m.submodules[f"row_{i}"] = row
+            for j in range(config.array.col_bands):
+                wiring.connect(m, row.edge[j], core.edge[i][j])
+            if i:
+                above = rows[i - 1]
+                m.d.comb += [row.above_load.eq(above.below_load), row.above.eq(above.below)]
+        m.submodules.monitor = _Monitor(self.parts, self.states)
+        return m
+
+    def rtlil(self, mutants: Iterable[Mutant] = ()) -> str:
+        """The design for SymbiYosys, its top module called ``top``, with faults if given."""
+        parts = self.parts
+        recordings: list[tuple[str, str, list[Any]]] = [
+            ("systolith.array.unit", "StartQueue", parts.queues),
+            ("systolith.array.unit", "Sequencer", parts.sequencers),
+            ("systolith.array.unit", "Accumulator", parts.sums),
+            ("systolith.array.unit_row", "BandUnit", parts.units),
+            ("systolith.array.feeder", "Sram", parts.x_banks),
+            ("systolith.array.weights", "Sram", parts.w_banks),
+            ("systolith.array.tile", "Pe", parts.pes),
+            ("systolith.array.pe", "MacCell", parts.macs),
+        ]
+        with ExitStack() as stack:
+            stack.enter_context(installed(mutants))
+            stack.enter_context(patch.object(unit, "StartQueue", _FreeQueue))
+            for module in (feeder, weights):
+                stack.enter_context(patch.object(module, "Sram", _OpenMemory))
+            for recording in recordings:
+                stack.enter_context(recorded(*recording))
+            return to_rtlil(self)
