@@ -2,6 +2,7 @@
 
 import copy
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,9 @@ def test_derived_sizes() -> None:
     assert array.psum_width == 20  # 16 * (-128 * -128) = 2**18 needs a sign above it
     assert demo16.pipeline_cycles == sum(demo16.pipeline_stages.values()) == 3
     assert list(demo16.forward_distances) == []
-    assert list(tiny.forward_distances) == [2]
+    assert list(tiny.forward_distances) == []
+    two = replace(tiny, memory=replace(tiny.memory, latency=2))
+    assert list(two.forward_distances) == [2, 3]  # r = 2 returns before the memory has it
 
 
 @pytest.mark.parametrize("split", legal_splits(demo16.array), ids=str)

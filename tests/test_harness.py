@@ -390,7 +390,7 @@ class Counter(wiring.Component):
         last = self.value == 9 + self.fault
         with m.If(self.en):
             m.d.sync += self.value.eq(Mux(last, 0, self.value + 1))
-        m.d.comb += [Assert(self.value <= 9), Cover(self.value == 9)]
+        m.d.comb += [Assert(self.value <= 9, "too far"), Cover(self.value == 9, "the end")]
         return m
 
 

@@ -27,7 +27,7 @@ tiny = EngineConfig(
     name="tiny",
     array=ArrayConfig(rows=4, cols=4, row_bands=2, col_bands=2, tile=2),
     memory=MemoryConfig(x_depth=64, w_depth=32, y_depth=32, latency=1),
-    control=ControlConfig(queue_depth=1, outstanding=4, tag_width=3),
+    control=ControlConfig(queue_depth=1, outstanding=2, tag_width=2),
 )
 
 demo8 = EngineConfig(

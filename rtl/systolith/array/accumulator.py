@@ -21,12 +21,12 @@ class Accumulator(Block):
 
         psums --> deskew ----------------+
                                          v
-        command --> read address --> memory --> (+) --> sum --> write
+        command --> read address --> memory --> (+) --> [sum] --> write
                                          ^                |
                                          +---- forward ---+
 
     The lanes arrive one cycle apart and are aligned first. A word is read, added and written in
-    ``memory.latency + 2`` cycles; results that return sooner
+    ``memory.latency + sum_registers + 1`` cycles; results that return sooner
     (:attr:`EngineConfig.forward_distances`) are taken from the adder's recent sums instead of the
     memory. The host reads through the same port in cycles without a command.
 
@@ -97,17 +97,18 @@ class Accumulator(Block):
             self.r_data.eq(memory.r_data),
         ]
 
+        registers = self.config.sum_registers
         adding = delayed(m, self.command, latency, "adding")
-        writing = delayed(m, adding, 1, "writing")
-        stored = self._stored(m, data.View(y_word(self.config), memory.r_data), adding, writing)
+        writing = delayed(m, adding, registers, "writing")
+        total = Signal(y_word(self.config))
+        stored = self._stored(m, data.View(y_word(self.config), memory.r_data), adding, total)
         for j in range(size):
             psum = delayed(m, self.psums[j], size - 1 - j, f"deskew_{j}", reset_less=True)
-            old = Mux(adding.add, stored[j], 0)
-            m.d.sync += self.sums[0][j].eq(old + psum)
+            m.d.comb += total[j].eq(Mux(adding.add, stored[j], 0) + psum)
         m.d.comb += [
             memory.w_en.eq(Cat(writing.valid & (writing.cols > j) for j in range(size))),
             memory.w_addr.eq(writing.addr),
-            memory.w_data.eq(self.sums[0]),
+            memory.w_data.eq(delayed(m, total, registers, "sum", reset_less=True)),
         ]
         visible = delayed(m, writing, 1, "visible")
         m.d.comb += [
@@ -120,26 +121,17 @@ class Accumulator(Block):
         m.d.comb += self.onward.eq(marched(m, self.config, trimmed, size))
         return m
 
-    def _stored(
-        self, m: Module, read: data.View, adding: data.View, writing: data.View
-    ) -> data.View:
+    def _stored(self, m: Module, read: data.View, adding: data.View, total: data.View) -> data.View:
         """Stored word as of now: a recent sum where the memory was read too early to hold it."""
-        distances = self.config.forward_distances
-        self.sums = [
-            Signal(y_word(self.config), name=f"sum_{age}", reset_less=True)
-            for age in range(max([*distances, 1]))
-        ]
-        m.d.sync += [old.eq(new) for new, old in zip(self.sums, self.sums[1:], strict=False)]
-
-        past = [writing]  # past[d - 1]: the command d cycles before the one that adds
-        for age in range(1, len(self.sums)):
-            past.append(delayed(m, past[-1], 1, f"past_{age}"))
         stored = read
-        for distance in reversed(distances):  # the most recent one wins
+        for distance in reversed(self.config.forward_distances):  # the most recent one wins
+            past = delayed(m, adding, distance, f"past_{distance}")
+            recent = delayed(m, total, distance, f"recent_{distance}", reset_less=True)
             hit = Signal(name=f"forward_{distance}")
-            recent = past[distance - 1]
-            m.d.comb += hit.eq(recent.valid & (recent.addr == adding.addr))
             choice = Signal(y_word(self.config), name=f"stored_{distance}")
-            m.d.comb += choice.eq(Mux(hit, self.sums[distance - 1].as_value(), stored.as_value()))
+            m.d.comb += [
+                hit.eq(past.valid & (past.addr == adding.addr)),
+                choice.eq(Mux(hit, recent.as_value(), stored.as_value())),
+            ]
             stored = choice
         return stored

@@ -191,7 +191,7 @@ class EngineConfig:
         """Cycles that the pipeline adds to the closed forms, by cause."""
         return {
             "weight bus registers": self.array.weight_lead - 1,
-            "accumulator adder": 1,
+            "accumulator adder": self.sum_registers,
             "accumulator write": 1,
         }
 
@@ -205,9 +205,18 @@ class EngineConfig:
         """Read-modify-write distances, in cycles, that the accumulators must forward.
 
         One output of a command returns at the earliest after ``r`` cycles; the memory sees a write
-        from distance ``latency + 2`` on.
+        from distance ``latency + sum_registers + 1`` on.
         """
-        return range(self.array.band_rows, self.memory.latency + 2)
+        return range(self.array.band_rows, self.memory.latency + self.sum_registers + 1)
+
+    @property
+    def sum_registers(self) -> int:
+        """Registers between the accumulators' adder and the memory.
+
+        A memory with an output register belongs to a fast clock, and its adder to a cycle of its
+        own; without one, the sum is written in the cycle in which it is formed.
+        """
+        return self.memory.latency - 1
 
     @property
     def accumulate_gap(self) -> int:
@@ -216,7 +225,7 @@ class EngineConfig:
         Its addresses may have been written in the very last cycle of the command before, under
         another column mask, so the memory itself must hold them.
         """
-        return self.memory.latency + 1
+        return self.memory.latency + self.sum_registers
 
     @property
     def acc_delay(self) -> int:

@@ -19,10 +19,10 @@ class Dispatcher(Block):
     """Takes commands in program order, one in :attr:`EngineConfig.dispatch_cycles` cycles.
 
     Steps, each one cycle: 0 waits for space and checks group and shape; 1 is the schedule's
-    snapshot; one multiplier forms ``k_tiles*m``, ``n_tiles*m``, the tiles and the total cycles, each
-    two steps after its operands; the last step refuses the command with a code or commits it. A refused command
-    changes nothing. Commands of a batch share an earliest start, late enough for the whole batch
-    to be taken by then.
+    snapshot; one multiplier forms ``k_tiles*m``, ``n_tiles*m``, the tiles and the total cycles,
+    each two steps after its operands; the last step refuses the command with a code or commits it.
+    A refused command changes nothing. Commands of a batch share an earliest start, late enough for
+    the whole batch to be taken by then.
 
     Parameters
     ----------
