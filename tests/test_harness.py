@@ -1,5 +1,6 @@
 """The verification harness: script, player, co-simulation, simulator helpers and proofs."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]
 from amaranth.hdl import Assert, Cover, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -147,7 +148,9 @@ def test_flags_of_a_calling_make_do_not_leak(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+    base = tmp_path_factory.getbasetemp()
+    # Workers of pytest-xdist have folders of their own inside that of the run; they share this.
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
 
 
 def toy(cache: Path, simulator: str, **options: Any) -> Simulation:

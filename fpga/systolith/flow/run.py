@@ -87,7 +87,7 @@ def synthesize(
             progress(name)
         tool = find_tool(tool_name)
         versions[tool.name] = tool.version
-        log = work_dir / f"{name}.log"
+        log = work_dir / f"{name.replace(' ', '_')}.log"
         stages[name] = run_tool(tool, arguments, work_dir=work_dir, log=log, deadline=deadline)
 
     # Names of files stay the same whatever the sources are called: reproducible, and no quoting.

@@ -1,96 +1,253 @@
-"""Admission: dispatcher, schedule and queues release only what the other proofs assume."""
+"""Admission, in three steps: what is released to the sequencers keeps to the reservations.
+
+The dispatcher forms only jobs that agree with themselves and hands their true length to the
+schedule; the schedule appoints no start before its bands are free; the queues release at the
+appointed cycles. Together: a job never meets a band in the middle of another one.
+"""
 
 from collections.abc import Iterable
 
-from amaranth.hdl import Assert, Const, Cover, Elaboratable, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Elaboratable, Module, Mux, Signal, Value
+from amaranth.utils import bits_for
 
 from systolith.array import dispatcher as dispatcher_module
 from systolith.array import queue as queue_module
+from systolith.array import schedule as schedule_module
 from systolith.array.config import ArrayConfig, ControlConfig, EngineConfig, MemoryConfig
 from systolith.array.interface import layout
-from systolith.proofs.reservations import Reservations
-from systolith.proofs.substitute import Mutant, free, installed, to_rtlil
+from systolith.array.schedule import Schedule
+from systolith.proofs.reservations import all_of, group_sizes, longest_job, well_formed
+from systolith.proofs.substitute import Mutant, free, installed, recorded, to_rtlil
 
-__all__ = ["admission", "admission_config"]
-
-_HORIZON = 64  # cycles ahead that the proof's own appointments reach; more than any bound used
+__all__ = ["admission_config", "dispatch", "release", "scheduling"]
 
 
 def admission_config(*, queue_depth: int = 2) -> EngineConfig:
-    """2 x 2 bands of 2 x 1 elements, two tiles of two rows at the most."""
+    """2 x 2 bands of 2 x 1 elements, up to two tiles of three rows."""
     return EngineConfig(
         name="admission",
         array=ArrayConfig(rows=4, cols=2, row_bands=2, col_bands=2, tile=1),
-        memory=MemoryConfig(x_depth=2, w_depth=4, y_depth=2, latency=1),
-        control=ControlConfig(queue_depth=queue_depth, outstanding=2, tag_width=1),
+        memory=MemoryConfig(x_depth=4, w_depth=4, y_depth=3, latency=1),
+        control=ControlConfig(queue_depth=queue_depth, outstanding=4, tag_width=1),
     )
 
 
-class _Admitted(Elaboratable):
-    """The dispatcher and the queues of all bands under arbitrary commands."""
+def _lag(config: EngineConfig, band: int) -> int:
+    """Cycles by which ``band`` lags behind the first one when all are fused."""
+    array = config.array
+    i, j = divmod(band, array.col_bands)
+    return i * array.band_rows + j * array.band_cols
 
-    def __init__(self, config: EngineConfig) -> None:
+
+class _Dispatched(Elaboratable):
+    """The dispatcher under arbitrary commands."""
+
+    def __init__(self, config: EngineConfig, schedules: list[Schedule]) -> None:
         self.config = config
+        self.schedules = schedules
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        bands = config.array.bands
         m.submodules.dispatcher = dut = dispatcher_module.Dispatcher(config)
         m.d.comb += [
             dut.command.valid.eq(free(m, 1, "valid")),
             dut.command.payload.eq(free(m, layout("command", config).size, "command")),
             dut.refusal.ready.eq(free(m, 1, "refusal_ready")),
             dut.slot_free.eq(free(m, 1, "slot_free")),
+            dut.space.eq(free(m, config.array.bands, "space")),
         ]
-        queues = [queue_module.StartQueue(config) for _ in range(bands)]
-        for n, queue in enumerate(queues):
-            m.submodules[f"queue_{n}"] = queue
-            m.d.comb += [
-                queue.push.eq(dut.push[n]),
-                queue.entry.eq(dut.entry),
-                queue.now.eq(dut.now),
-                dut.space[n].eq(queue.space),
-            ]
-            self._on_time(m, dut, queue, n)
-        calendar = Reservations(m, config, [q.load for q in queues], [q.job for q in queues])
-        m.d.comb += Assert(calendar.legal)
-        self._covers(m, queues, calendar)
+        m.submodules.monitor = _DispatchMonitor(self, dut)
         return m
 
-    def _on_time(
-        self,
-        m: Module,
-        dut: dispatcher_module.Dispatcher,
-        queue: queue_module.StartQueue,
-        n: int,
-    ) -> None:
-        """Each queue releases at the appointed cycles, all of them and no others."""
-        due = Signal(_HORIZON, name=f"due_{n}")
-        ahead = Signal(len(dut.now), name=f"ahead_{n}")
-        # The entry names the cycle before the one in which the job is loaded.
-        m.d.comb += ahead.eq(dut.entry.start + 1 - dut.now)
-        made = Mux(queue.push, (Const(1) << ahead)[:_HORIZON], 0)
-        m.d.sync += due.eq((due | made) >> 1)
+
+class _DispatchMonitor(Elaboratable):
+    """Added last, when the dispatcher has made its schedule."""
+
+    def __init__(self, design: _Dispatched, dut: dispatcher_module.Dispatcher) -> None:
+        self.design = design
+        self.dut = dut
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, dut = self.design.config, self.dut
+        array = config.array
+        (schedule,) = self.design.schedules
+        job = dut.entry.job
+        total = Signal(bits_for(longest_job(config)))
         m.d.comb += [
-            Assert(queue.load == due[0]),
-            Assert(~queue.push | ((ahead != 0) & queue.space)),
+            total.eq((job.k_end + 1) * (job.n_end + 1) * (job.period_end + 1)),
+            Assert(schedule.commit == dut.push.any()),
+        ]
+        for n in range(array.bands):
+            members = 0
+            for other in range(array.bands):
+                down = other // array.col_bands - n // array.col_bands
+                right = other % array.col_bands - n % array.col_bands
+                if down >= 0 and right >= 0:
+                    inside = (job.below >= down) & (job.reach >= right)
+                    members = members | (inside << other)
+            m.d.comb += [
+                Assert(
+                    ~dut.push[n]
+                    | all_of(
+                        [
+                            dut.push == 1 << n,
+                            well_formed(config, n, job),
+                            schedule.total == total,
+                            schedule.members == members,
+                            schedule.skew == _lag(config, n),
+                        ]
+                    )
+                ),
+                Cover(dut.push[n] & (job.k_end != 0)),
+            ]
+        return m
+
+
+class _Scheduled(Elaboratable):
+    """The schedule under arbitrary groups and lengths, as the dispatcher would drive it."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, array = self.config, self.config.array
+        m.submodules.dut = dut = schedule_module.Schedule(config)
+        wait = config.dispatch_steps - 1
+        step = Signal(range(wait + 1))
+        with m.If(dut.snapshot):
+            m.d.sync += step.eq(1)
+        with m.Elif(step == wait):
+            m.d.sync += step.eq(0)
+        with m.Elif(step != 0):
+            m.d.sync += step.eq(step + 1)
+        m.d.comb += [
+            dut.snapshot.eq(free(m, 1, "snapshot") & (step == 0)),
+            dut.commit.eq(free(m, 1, "commit") & (step == wait)),
+            dut.epoch.eq(free(m, len(dut.epoch), "epoch")),
+            dut.total.eq(free(m, len(dut.total), "total")),
+            dut.gap.eq(free(m, 1, "gap")),
+            Assume(dut.epoch >= config.dispatch_lead),
+            Assume(dut.epoch <= config.dispatch_lead + longest_job(config)),
+            Assume(dut.total >= array.band_rows),
+            Assume(dut.total <= longest_job(config)),
+        ]
+        group = free(m, bits_for(len(self._groups()) - 1), "group")
+        kept = Signal.like(group)
+        now = Signal.like(group)
+        m.d.comb += [now.eq(Mux(step == 0, group, kept)), Assume(group < len(self._groups()))]
+        m.d.sync += kept.eq(now)
+        with m.Switch(now):
+            for n, (first, members) in enumerate(self._groups()):
+                with m.Case(n):
+                    m.d.comb += [
+                        dut.members.eq(sum(1 << band for band in members)),
+                        dut.skew.eq(_lag(config, first)),
+                    ]
+        self._check(m, dut)
+        return m
+
+    def _groups(self) -> list[tuple[int, list[int]]]:
+        """First band and members of every legal group."""
+        array = self.config.array
+        return [
+            (
+                i * array.col_bands + j,
+                [(i + d) * array.col_bands + j + r for d in range(below + 1) for r in range(reach + 1)],
+            )
+            for i in range(array.row_bands)
+            for j in range(array.col_bands)
+            for below in group_sizes(i, array.row_bands)
+            for reach in group_sizes(j, array.col_bands)
         ]
 
-    def _covers(
-        self, m: Module, queues: list[queue_module.StartQueue], calendar: Reservations
-    ) -> None:
-        """A join of all bands while another command still runs, and a split after that."""
-        whole = Signal()
-        first = queues[0]
-        m.d.comb += whole.eq(first.load & (first.job.below == 1) & (first.job.reach == 1))
+    def _check(self, m: Module, dut: Schedule) -> None:
+        config = self.config
+        ahead = Signal(len(dut.now))
+        # The schedule names the cycle before the one in which the job is loaded.
+        m.d.comb += [
+            ahead.eq(dut.start + 1 - dut.now),
+            Assert(~dut.commit | (ahead >= 3)),  # two cycles pass in the queue
+        ]
+        overlap: Value = Const(0)
         joined = Signal()
-        with m.If(whole & ~calendar.idle):
-            m.d.sync += joined.eq(1)
-        m.d.comb += Cover(joined & ~calendar.idle & queues[-1].load)
+        with m.If(dut.commit):
+            m.d.sync += joined.eq(dut.members.all())
+        for n in range(config.array.bands):
+            left = Signal(len(dut.now), name=f"left_{n}")  # cycles until the band is free
+            local, joins = Signal(len(dut.now), name=f"local_{n}"), dut.commit & dut.members[n]
+            m.d.comb += [
+                local.eq(ahead + _lag(config, n) - dut.skew),
+                Assert(~joins | (local >= left)),
+                # More work than the engine ever has under way would not fit the counters.
+                Assume(left <= config.control.outstanding * longest_job(config)),
+            ]
+            with m.If(joins):
+                m.d.sync += left.eq(local + dut.total - 1)
+            with m.Elif(left != 0):
+                m.d.sync += left.eq(left - 1)
+            overlap = overlap | (joins & (left != 0) & (local == left))
+        m.d.comb += [
+            Cover(overlap & dut.members.all()),  # all bands, right behind a part of them
+            Cover(overlap & ~dut.members.all() & joined),  # and the other way round
+        ]
 
 
-def admission(config: EngineConfig, mutants: Iterable[Mutant] = ()) -> str:
-    """No job is loaded where a band's cycles are taken, whatever commands the host sends."""
+class _Released(Elaboratable):
+    """One queue whose appointments lie 2 cycles apart or more."""
+
+    horizon = 8  # cycles ahead of the latest appointment
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.dut = dut = queue_module.StartQueue(self.config)
+        ahead = Signal(len(dut.now))
+        latest = Signal(range(self.horizon + 1))
+        mark = dut.entry.job.accumulate
+        m.d.sync += dut.now.eq(dut.now + 1)
+        m.d.comb += [
+            dut.push.eq(free(m, 1, "push") & dut.space),
+            dut.entry.eq(free(m, len(dut.entry.as_value()), "entry")),
+            ahead.eq(dut.entry.start + 1 - dut.now),
+            Assume(~dut.push | ((ahead >= 3) & (ahead < self.horizon) & (ahead >= latest + 2))),
+        ]
+        with m.If(dut.push):
+            m.d.sync += latest.eq(ahead - 1)
+        with m.Elif(latest != 0):
+            m.d.sync += latest.eq(latest - 1)
+        due, marks = Signal(self.horizon), Signal(self.horizon)
+        at = Mux(dut.push, (Const(1) << ahead)[: self.horizon], 0)
+        m.d.sync += [
+            due.eq((due | at) >> 1),
+            marks.eq((marks | Mux(mark, at, 0)) >> 1),
+        ]
+        m.d.comb += [
+            Assert(dut.load == due[0]),
+            Assert(~dut.load | (dut.job.accumulate == marks[0])),
+            Cover(due[0] & due[2] & (Cat(marks[0], marks[2]) == 1)),
+        ]
+        return m
+
+
+def dispatch(config: EngineConfig, mutants: Iterable[Mutant] = ()) -> str:
+    """Jobs agree with themselves; the schedule learns their true group and length."""
+    schedules: list[Schedule] = []
+    with installed(mutants), recorded("systolith.array.dispatcher", "Schedule", schedules):
+        return to_rtlil(_Dispatched(config, schedules))
+
+
+def scheduling(config: EngineConfig, mutants: Iterable[Mutant] = ()) -> str:
+    """No member of a group is appointed before the end of its work."""
     with installed(mutants):
-        return to_rtlil(_Admitted(config))
+        return to_rtlil(_Scheduled(config))
+
+
+def release(config: EngineConfig, mutants: Iterable[Mutant] = ()) -> str:
+    """A queue releases each job in its appointed cycle, in order, and no other job."""
+    with installed(mutants):
+        return to_rtlil(_Released(config))

@@ -68,17 +68,18 @@ def _expected(m: Module, parts: Parts) -> list[Value]:
 def _state_sums(m: Module, parts: Parts) -> tuple[Value, Value]:
     """Assert all sums; return the valid bit and the split of the last band's results."""
     config, array = parts.config, parts.config.array
-    width = bits_for(array.rows)
+    width, acc = bits_for(array.rows), config.acc_width
     for queue in parts.queues:  # sums are looked at one by one, so nothing is added to them
         m.d.comb += [Assume(~queue.job.accumulate), Assume(queue.job.k_end == 0)]
-    delay = config.memory.latency + 1
+    delay = config.memory.latency + config.sum_registers  # of the write
     for n, word in enumerate(_expected(m, parts)):
         for t in range(array.col_tiles):
             sums = parts.sums[n * array.col_tiles + t]
             expected = late(m, word, t * array.tile + delay, f"expected_{n}_{t}")
             valid = late(m, sums.command.valid, delay, f"valid_{n}_{t}")
             for lane in range(array.tile):
-                m.d.comb += Assert(~valid | (sums.sums[0][lane] == expected[:width]))
+                written = parts.y_banks[n * array.col_tiles + t].w_data.word_select(lane, acc)
+                m.d.comb += Assert(~valid | (written == expected[:width]))
     for unit, sequencer in zip(parts.units, parts.sequencers, strict=True):
         m.d.comb += Assert(~(unit.left_y.valid & sequencer.y.valid))
     return valid, expected[width:]

@@ -9,7 +9,7 @@ from unittest.mock import patch
 from amaranth.hdl import Assume, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 
-from systolith.array import feeder, unit, weights
+from systolith.array import accumulator, feeder, unit, weights
 from systolith.array.accumulator import Accumulator
 from systolith.array.array import Array
 from systolith.array.config import EngineConfig
@@ -58,6 +58,7 @@ class Parts:
     units: list[BandUnit] = field(default_factory=list)
     x_banks: list[Sram] = field(default_factory=list)
     w_banks: list[Sram] = field(default_factory=list)
+    y_banks: list[Sram] = field(default_factory=list)
     sums: list[Accumulator] = field(default_factory=list)
     pes: list[Pe] = field(default_factory=list)
     macs: list[MacCell] = field(default_factory=list)
@@ -187,13 +188,14 @@ class Fabric(Elaboratable):
             ("systolith.array.unit_row", "BandUnit", parts.units),
             ("systolith.array.feeder", "Sram", parts.x_banks),
             ("systolith.array.weights", "Sram", parts.w_banks),
+            ("systolith.array.accumulator", "Sram", parts.y_banks),
             ("systolith.array.tile", "Pe", parts.pes),
             ("systolith.array.pe", "MacCell", parts.macs),
         ]
         with ExitStack() as stack:
             stack.enter_context(installed(mutants))
             stack.enter_context(patch.object(unit, "StartQueue", _FreeQueue))
-            for module in (feeder, weights):
+            for module in (accumulator, feeder, weights):
                 stack.enter_context(patch.object(module, "Sram", _OpenMemory))
             for recording in recordings:
                 stack.enter_context(recorded(*recording))

@@ -8,7 +8,7 @@ from amaranth.utils import bits_for
 
 from systolith.array.config import EngineConfig
 
-__all__ = ["Reservations", "all_of", "longest_job"]
+__all__ = ["Reservations", "all_of", "group_sizes", "longest_job", "well_formed"]
 
 
 def all_of(conditions: Sequence[Value]) -> Value:
@@ -64,10 +64,10 @@ class Reservations:
             taken.append(busy)
         calendars = list(taken)
         clash: list[Value] = []
-        well_formed: list[Value] = []
+        agree: list[Value] = []
         for n, (load, job) in enumerate(zip(loads, jobs, strict=True)):
             i, j = divmod(n, array.col_bands)
-            well_formed.append(~load | self._well_formed(i, j, job))
+            agree.append(~load | well_formed(config, n, job))
             total = Signal(bits_for(longest_job(config)), name=f"total_{n}")
             m.d.comb += total.eq((job.k_end + 1) * (job.n_end + 1) * (job.period_end + 1))
             span = Signal(longest_job(config), name=f"span_{n}")
@@ -85,37 +85,39 @@ class Reservations:
         self.legal = Signal()
         self.idle = Signal()
         m.d.comb += [
-            self.legal.eq(all_of(well_formed) & all_of([~c for c in clash])),
+            self.legal.eq(all_of(agree) & all_of([~c for c in clash])),
             self.idle.eq(all_of([busy == 0 for busy in calendars])),
         ]
 
-    def _well_formed(self, i: int, j: int, job: data.View) -> Value:
-        """The job's fields agree and its group is aligned."""
-        array = self.config.array
-        low = array.band_rows - 1
-        groups = [
-            (job.below == down) & (job.k_last <= (down + 1) * array.band_rows)
-            for down in _sizes(i, array.row_bands)
+
+def well_formed(config: EngineConfig, band: int, job: data.View) -> Value:
+    """The fields of a job that ``band`` takes as a group's first agree; its group is aligned."""
+    array = config.array
+    i, j = divmod(band, array.col_bands)
+    low = array.band_rows - 1
+    groups = [
+        (job.below == down) & (job.k_last <= (down + 1) * array.band_rows)
+        for down in group_sizes(i, array.row_bands)
+    ]
+    spans = [
+        (job.reach == right) & (job.n_last <= (right + 1) * array.band_cols)
+        for right in group_sizes(j, array.col_bands)
+    ]
+    return all_of(
+        [
+            _any_of(groups),
+            _any_of(spans),
+            ~job.fuse,
+            job.k_last != 0,
+            job.n_last != 0,
+            job.m_end < config.max_m,
+            job.period_end == Mux(job.m_end > low, job.m_end, low),
+            (job.k_end + 1) * (job.n_end + 1) <= config.max_tiles,
         ]
-        spans = [
-            (job.reach == right) & (job.n_last <= (right + 1) * array.band_cols)
-            for right in _sizes(j, array.col_bands)
-        ]
-        return all_of(
-            [
-                _any_of(groups),
-                _any_of(spans),
-                ~job.fuse,
-                job.k_last != 0,
-                job.n_last != 0,
-                job.m_end < self.config.max_m,
-                job.period_end == Mux(job.m_end > low, job.m_end, low),
-                (job.k_end + 1) * (job.n_end + 1) <= self.config.max_tiles,
-            ]
-        )
+    )
 
 
-def _sizes(at: int, bands: int) -> list[int]:
+def group_sizes(at: int, bands: int) -> list[int]:
     """Bands after the first one of each legal group that starts at ``at``."""
     powers = [1 << n for n in range(bands.bit_length())]
     return [size - 1 for size in powers if at % size == 0 and at + size <= bands]

@@ -25,7 +25,7 @@ def swap_config(*, rows: int, cols: int, tile: int) -> EngineConfig:
             weight_width=4,
             mac_latency=0,
         ),
-        memory=MemoryConfig(x_depth=3, w_depth=3 * (rows // 2), y_depth=3, latency=1),
+        memory=MemoryConfig(x_depth=2, w_depth=rows, y_depth=2, latency=1),
     )
 
 
