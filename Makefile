@@ -8,10 +8,10 @@ BOARD ?= ulx3s-85f
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow lint verilog sim formal fpga bench train clean
+.PHONY: help setup run test test-slow lint verilog sim formal fpga docs bench train clean
 
 help:
-	@echo "make run | test | test-slow | lint | verilog | sim | formal | fpga | bench | train | clean"
+	@echo "make run | test | test-slow | lint | verilog | sim | formal | fpga | docs | bench | train | clean"
 
 $(VENV)/run.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -54,6 +54,10 @@ formal: $(VENV)/dev.stamp
 
 fpga: $(VENV)/run.stamp
 	systolith fpga --config $(if $(filter icebreaker,$(BOARD)),tiny,demo8) --board $(BOARD)
+
+docs: $(VENV)/run.stamp
+	python -c "from systolith.emit.manual import engine_manual as page; \
+	from systolith.config.presets import demo16; print(page(demo16), end='')" > docs/engine.md
 
 bench: $(VENV)/dev.stamp
 	python tests/bench.py -o build/bench.json

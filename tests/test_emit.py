@@ -10,8 +10,9 @@ import pytest
 
 from systolith.array.interface import PORTS, decode, encode, layout
 from systolith.config.files import load_config
-from systolith.config.presets import PRESETS, asic128, tiny
+from systolith.config.presets import PRESETS, asic128, demo16, tiny
 from systolith.emit.files import OutputError, generate
+from systolith.emit.manual import engine_manual
 from systolith.harness.toolchain import verilator
 
 
@@ -76,7 +77,10 @@ def test_unwritable_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.cosim
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name",
+    [*(n for n in PRESETS if n != "asic128"), pytest.param("asic128", marks=pytest.mark.slow)],
+)
 def test_verilator_lint(name: str, tmp_path: Path) -> None:
     done = generate(PRESETS[name].config, tmp_path)
     tool = verilator()
@@ -115,3 +119,8 @@ def test_icarus_reads_it(tmp_path: Path) -> None:
         check=False,
     )
     assert run.returncode == 0, run.stderr
+
+
+def test_the_manual_is_current() -> None:
+    page = Path(__file__).parents[1] / "docs" / "engine.md"
+    assert page.read_text() == engine_manual(demo16), "run make docs"

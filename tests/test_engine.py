@@ -314,7 +314,7 @@ def test_a_difference_is_reported() -> None:
     transfers = interpret(program)
     word = transfers["y_data"][7]
     transfers["y_data"][7] = word._replace(payload=word.payload ^ 1)
-    with pytest.raises(Mismatch, match="1 of .* words differ: 7 is"):
+    with pytest.raises(Mismatch, match=r"1 of .* words differ: 7 is"):
         program.check(transfers).require()
 
 

@@ -65,9 +65,11 @@ def engine_manual(config: EngineConfig) -> str:
         *(f"| {stage} | {cycles} |" for stage, cycles in config.pipeline_stages.items()),
         f"| **P** (`pipeline_cycles`) | **{config.pipeline_cycles}** |",
         "",
-        f"`D` = {config.array.multiply_cycles}; a command that accumulates starts "
-        f"{config.accumulate_gap} cycles later than one that overwrites; a command is taken every "
-        f"{config.dispatch_cycles} cycles.",
+        (
+            f"`D` = {config.array.multiply_cycles}; a command that accumulates starts "
+            f"{config.accumulate_gap} cycles later than one that overwrites; a command is taken "
+            f"every {config.dispatch_cycles} cycles."
+        ),
         "",
     ]
     return "\n".join(lines)

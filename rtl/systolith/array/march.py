@@ -1,5 +1,7 @@
 """Accumulator commands on their way: a long delay in few registers."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data
 
@@ -36,12 +38,12 @@ def marched(m: Module, config: EngineConfig, command: data.View, cycles: int) ->
             m.d.sync += late.eq(held)
         held, passed = late, passed + step
 
-    out = Signal(layout, name=f"after_{cycles}")
+    out: Any = Signal(layout, name=f"after_{cycles}")
     addr = Signal(config.y_width, name=f"addr_after_{cycles}", reset_less=True)
     m.d.comb += [
         out.eq(held),
         *(getattr(out, token).eq(line[-1]) for token, line in lines.items()),
-        out.addr.eq(Mux(out.first, held.addr, addr)),
+        out.addr.eq(Mux(lines["first"][-1], held.addr, addr)),
     ]
     m.d.sync += addr.eq(out.addr + 1)
     return out

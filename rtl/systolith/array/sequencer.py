@@ -186,7 +186,7 @@ class Sequencer(Block):
             rows.fuse.eq(job.fuse),
             rows.reach.eq(job.reach),
             y.valid.eq(use_row & (job.below == 0)),
-            y.first.eq(y.valid & (cycle == 0)),
+            y.first.eq(use_row & (job.below == 0) & (cycle == 0)),
             y.add.eq(job.accumulate | ~k_first),
             y.last.eq(k_end & n_end & (cycle == job.m_end)),
             y.addr.eq(y_addr),

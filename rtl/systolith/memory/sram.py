@@ -81,9 +81,9 @@ class Sram(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.array = array = memory.Memory(
-            shape=self.width, depth=self.depth, init=[], attrs={"no_rw_check": 1}
-        )
+        attrs: Any = {"no_rw_check": 1}
+        array: Any = memory.Memory(shape=self.width, depth=self.depth, init=[], attrs=attrs)
+        m.submodules.array = array
         write = array.write_port(granularity=self.width // self.lanes)
         read = array.read_port()
         m.d.comb += [
@@ -146,7 +146,8 @@ class RegisterFile(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.array = array = memory.Memory(shape=self.width, depth=self.depth, init=[])
+        array: Any = memory.Memory(shape=self.width, depth=self.depth, init=[])
+        m.submodules.array = array
         write = array.write_port()
         read = array.read_port(domain="comb")
         m.d.comb += [

@@ -155,7 +155,11 @@ class _Scheduled(Elaboratable):
         return [
             (
                 i * array.col_bands + j,
-                [(i + d) * array.col_bands + j + r for d in range(below + 1) for r in range(reach + 1)],
+                [
+                    (i + d) * array.col_bands + j + r
+                    for d in range(below + 1)
+                    for r in range(reach + 1)
+                ],
             )
             for i in range(array.row_bands)
             for j in range(array.col_bands)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Value
 from amaranth.utils import bits_for
 
 from systolith.array.config import ArrayConfig, EngineConfig, MemoryConfig

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from amaranth.hdl import Assert, Assume, Cat, Cover, Elaboratable, Module, Mux, Signal, Value
 from amaranth.utils import bits_for
 
+from systolith.array import sequencer as sequencer_module
 from systolith.array.config import ArrayConfig, EngineConfig, MemoryConfig
 from systolith.array.sequencer import job_layout
-from systolith.array import sequencer as sequencer_module
 from systolith.proofs.fabric import late
 from systolith.proofs.reservations import longest_job
 from systolith.proofs.substitute import Mutant, free, installed, to_rtlil

@@ -13,13 +13,13 @@ from systolith.array import accumulator, feeder, unit, weights
 from systolith.array.accumulator import Accumulator
 from systolith.array.array import Array
 from systolith.array.config import EngineConfig
+from systolith.array.pe import Pe
 from systolith.array.queue import StartQueue
 from systolith.array.sequencer import Sequencer, job_layout
 from systolith.array.unit import BandUnit
 from systolith.array.unit_row import UnitRow
 from systolith.memory.sram import Sram
 from systolith.numerics.mac import MacCell
-from systolith.array.pe import Pe
 from systolith.proofs.reservations import Reservations
 from systolith.proofs.substitute import Mutant, free, installed, recorded, to_rtlil
 

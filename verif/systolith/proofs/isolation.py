@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Elaboratable, Module, Value
+from amaranth.hdl import Assert, Assume, Cover, Elaboratable, Module, Value
 
 from systolith.array.array import Array
 from systolith.array.config import ArrayConfig
@@ -75,9 +75,7 @@ class _Pair(Elaboratable):
         return m
 
 
-def isolation(
-    config: ArrayConfig, band: tuple[int, int], mutants: Iterable[Mutant] = ()
-) -> str:
+def isolation(config: ArrayConfig, band: tuple[int, int], mutants: Iterable[Mutant] = ()) -> str:
     """P4: results of the unjoined band at (row, column) ``band`` depend on its own inputs only."""
     with installed(mutants):
         return to_rtlil(_Pair(config, band))

@@ -8,7 +8,7 @@ from systolith.array.config import ArrayConfig, EngineConfig, MemoryConfig
 from systolith.proofs.fabric import Fabric, Parts, late
 from systolith.proofs.substitute import Mutant
 
-__all__ = ["swap_safety", "no_overwrite", "swap_config"]
+__all__ = ["no_overwrite", "swap_config", "swap_safety"]
 
 
 def swap_config(*, rows: int, cols: int, tile: int) -> EngineConfig:

@@ -1,0 +1,208 @@
+"""The proofs of the splittable array, that they are not empty, and that they find faults."""
+
+from pathlib import Path
+
+import pytest
+
+from systolith.array.band import Band
+from systolith.array.boundary import Boundary
+from systolith.array.dispatcher import Dispatcher
+from systolith.array.feeder import Feeder
+from systolith.array.pe import Pe
+from systolith.array.queue import StartQueue
+from systolith.array.schedule import Schedule
+from systolith.array.sequencer import Sequencer
+from systolith.array.tile import Tile
+from systolith.harness.formal import prove
+from systolith.proofs.catalogue import PROOFS, Proof
+from systolith.proofs.substitute import Mutant
+
+# proof, what the fault is, where it is planted, its source text and what replaces it
+FAULTS = [
+    (
+        "p1-swap-safety-4x2",
+        "swap one cycle late",
+        Pe,
+        "with m.If(self.west.swap):",
+        "with m.If(swap):",
+    ),
+    (
+        "p1-swap-safety-4x2",
+        "activations one cycle early",
+        Sequencer,
+        "lead = 1 + config.array.weight_lead",
+        "lead = config.array.weight_lead",
+    ),
+    (
+        "p1-swap-safety-4x4",
+        "load token one row off",
+        Tile,
+        "pe.load.eq(token[k])",
+        "pe.load.eq(token[k + 1])",
+    ),
+    (
+        "p2-no-overwrite-4x2",
+        "tiles of less than r rows too short",
+        Sequencer,
+        "tile_end.eq(cycle == job.period_end)",
+        "tile_end.eq(cycle == job.m_end)",
+    ),
+    (
+        "p3-alignment-4x2",
+        "partial sums from above not masked",
+        Band,
+        "Mux(fused, self.n[j], 0)",
+        "self.n[j]",
+    ),
+    (
+        "p3-alignment-4x2",
+        "one row too many",
+        Feeder,
+        "late.rows > u * size + k",
+        "late.rows >= u * size + k",
+    ),
+    (
+        "p3-alignment-4x4",
+        "results one cycle late",
+        Sequencer,
+        "lead + config.acc_delay",
+        "lead + config.acc_delay + 1",
+    ),
+    (
+        "p4-isolation-corner",
+        "partial sums from above not masked",
+        Band,
+        "Mux(fused, self.n[j], 0)",
+        "self.n[j]",
+    ),
+    (
+        "p4-isolation-right",
+        "always joined to the left",
+        Boundary,
+        "joined.eq(late.reach != 0)",
+        "joined.eq(1)",
+    ),
+    (
+        "p4-isolation-lower",
+        "always fused to the band above",
+        Band,
+        "march.eq(Cat(self.fuse, march))",
+        "march.eq(Cat(1, march))",
+    ),
+    (
+        "p5-reconfiguration-4x2",
+        "all rows change over at once",
+        Boundary,
+        "row_joined = march[k - 1] if k else joined",
+        "row_joined = joined",
+    ),
+    (
+        "p5-reconfiguration-4x2",
+        "fuse does not wait for the product",
+        Band,
+        "fused = march[config.multiply_cycles + j - 1]",
+        "fused = self.fuse",
+    ),
+    (
+        "p5-reconfiguration-4x4",
+        "fuse does not march across columns",
+        Band,
+        "fused = march[config.multiply_cycles + j - 1]",
+        "fused = march[config.multiply_cycles - 1]",
+    ),
+    (
+        "p6-conservation",
+        "one row short",
+        Sequencer,
+        "cycle <= job.m_end",
+        "cycle < job.m_end",
+    ),
+    (
+        "p6-conservation",
+        "one weight row too many",
+        Sequencer,
+        "running & (cycle < band_rows)",
+        "running & (cycle <= band_rows)",
+    ),
+    (
+        "p6-conservation",
+        "never stops",
+        Sequencer,
+        "m.d.sync += running.eq(0)",
+        "pass",
+    ),
+    (
+        "admission-dispatch",
+        "empty dimensions accepted",
+        Dispatcher,
+        "Cat(count == 0 for count in counts).any()",
+        "counts[0] == 0",
+    ),
+    (
+        "admission-schedule",
+        "lag of the leader forgotten",
+        Schedule,
+        "bias.eq(config.max_skew - self.skew)",
+        "bias.eq(0)",
+    ),
+    (
+        "admission-release",
+        "no job behind a released one",
+        StartQueue,
+        "(~waiting | self.load)",
+        "~waiting",
+    ),
+]
+
+
+@pytest.mark.formal
+@pytest.mark.parametrize("proof", PROOFS.values(), ids=PROOFS)
+def test_holds(proof: Proof, tmp_path: Path) -> None:
+    if proof.bound is None:
+        mode, engine, depth = "prove", "abc pdr", 1
+    else:
+        mode, engine, depth = "bmc", "smtbmc yices", proof.bound
+    result = prove(
+        proof.build(()),
+        "top",
+        work_dir=tmp_path,
+        mode=mode,
+        engine=engine,
+        depth=depth,
+        timeout_s=300,
+    )
+    assert result.status == "pass", result.message
+
+
+@pytest.mark.formal
+@pytest.mark.parametrize("proof", PROOFS.values(), ids=PROOFS)
+def test_is_not_empty(proof: Proof, tmp_path: Path) -> None:
+    result = prove(
+        proof.build(()), "top", work_dir=tmp_path, mode="cover", depth=proof.cover, timeout_s=120
+    )
+    assert result.status == "pass", result.message
+    # A bound that ends before the interesting runs would prove nothing about them.
+    assert proof.bound is None or proof.bound >= proof.cover
+
+
+@pytest.mark.formal
+@pytest.mark.parametrize(
+    ("name", "fault", "target", "old", "new"),
+    FAULTS,
+    ids=[f"{name}: {fault}".replace(" ", "-") for name, fault, *_ in FAULTS],
+)
+def test_finds(name: str, fault: str, target: type, old: str, new: str, tmp_path: Path) -> None:
+    proof = PROOFS[name]
+    source = proof.build([Mutant(target, old, new)])
+    result = prove(source, "top", work_dir=tmp_path, depth=proof.cover, timeout_s=120)
+    assert result.status == "fail", f"{fault}: {result.status}\n{result.message}"
+
+
+def test_every_proof_has_a_fault() -> None:
+    properties = {name.split("-4x")[0] for name in PROOFS}
+    assert properties == {name.split("-4x")[0] for name, *_ in FAULTS}
+
+
+def test_mutant_needs_its_text_once() -> None:
+    with pytest.raises(ValueError, match="old must occur once in Pe, not 0 times: 'nothing'"):
+        Mutant(Pe, "nothing", "anything")
