@@ -25,7 +25,7 @@ __all__ = ["BATCHES", "FITS", "MODES", "Mode", "main_job", "run_gemms", "simulat
 
 BATCHES = (1, 4, 16)
 FITS = (("demo8", "ulx3s-85f"), ("tiny", "icebreaker"))
-_ROUTE_SECONDS = 240.0
+_ROUTE_SECONDS = 200.0
 
 
 @dataclass(frozen=True, kw_only=True)
