@@ -137,11 +137,12 @@ MISTAKES = [
     (("simulate", "-c", "tiny", "--gemm", "1,1,1", "--x", "none.npy"), "not a readable .npy"),
     (("generate", "-c", "tiny", "-o", "/proc/none/out"), "choose one that can be written"),
     (("fpga", "-c", "tiny", "--board", "versa"), "board"),
-    (("fpga", "-c", "asic128", "--board", "icebreaker"), "need"),
+    (("fpga", "-c", "asic128", "--board", "icebreaker"), "needs at least 8192 DSP"),
+    (("fpga", "-c", "demo16", "--board", "ulx3s-85f"), "256 DSP, the device has 156"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), MISTAKES[:-1], ids=lambda value: str(value)[:60])
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=lambda value: str(value)[:60])
 def test_mistakes(arguments: tuple[str, ...], message: str) -> None:
     done = _call(*arguments, "--json")
     assert (done.returncode, done.stdout) == (2, "")

@@ -12,7 +12,9 @@ from systolith.proofs.substitute import Mutant, free
 __all__ = ["alignment", "alignment_config", "reconfiguration"]
 
 
-def alignment_config(*, rows: int, cols: int, tile: int, mac_latency: int = 0) -> EngineConfig:
+def alignment_config(
+    *, rows: int, cols: int, tile: int, mac_latency: int = 0, memory_latency: int = 1
+) -> EngineConfig:
     """2 x 2 bands; activations are single bits, weights 1."""
     return EngineConfig(
         name="alignment",
@@ -26,7 +28,7 @@ def alignment_config(*, rows: int, cols: int, tile: int, mac_latency: int = 0) -
             weight_width=2,
             mac_latency=mac_latency,
         ),
-        memory=MemoryConfig(x_depth=2, w_depth=rows, y_depth=2, latency=1),
+        memory=MemoryConfig(x_depth=2, w_depth=rows, y_depth=2, latency=memory_latency),
     )
 
 

@@ -49,7 +49,7 @@ def _proof(
 _NARROW_SWAPS = swap_config(rows=4, cols=2, tile=1)
 _SQUARE_SWAPS = swap_config(rows=4, cols=4, tile=2)
 _NARROW = alignment_config(rows=4, cols=2, tile=1)
-_SQUARE = alignment_config(rows=4, cols=4, tile=2, mac_latency=1)
+_SQUARE = alignment_config(rows=4, cols=4, tile=2, mac_latency=1, memory_latency=2)
 _ISOLATION = isolation_config(rows=4, cols=4, tile=2, mac_latency=1)
 _ADMISSION = admission_config()
 
