@@ -97,7 +97,7 @@ def _sign(text: str) -> str:
 
 @_fault("one row of M too few")
 def _m_short(text: str) -> str:
-    return _change(text, "sequencer", r"= cycle <= ", "= cycle < ")
+    return _change(text, "sequencer", r"= ahead == (\S+ \[5:0\]);", r"= ahead + 7'h1 == \1;")
 
 
 @_fault("overwrite for add")

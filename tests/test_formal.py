@@ -13,6 +13,7 @@ from systolith.array.queue import StartQueue
 from systolith.array.schedule import Schedule
 from systolith.array.sequencer import Sequencer
 from systolith.array.tile import Tile
+from systolith.array.weights import WeightBanks
 from systolith.harness.formal import prove
 from systolith.proofs.catalogue import PROOFS, Proof
 from systolith.proofs.substitute import Mutant
@@ -42,10 +43,10 @@ FAULTS = [
     ),
     (
         "p2-no-overwrite-4x2",
-        "tiles of less than r rows too short",
-        Sequencer,
-        "tile_end.eq(cycle == job.period_end)",
-        "tile_end.eq(cycle == job.m_end)",
+        "every weight row loads row 0",
+        WeightBanks,
+        "tokens.first.eq(command.valid & command.first)",
+        "tokens.first.eq(command.valid)",
     ),
     (
         "p3-alignment-4x2",
@@ -112,17 +113,17 @@ FAULTS = [
     ),
     (
         "p6-conservation",
-        "one row short",
+        "last result lost",
         Sequencer,
-        "cycle <= job.m_end",
-        "cycle < job.m_end",
+        "y.valid.eq(use_row & (job.below == 0))",
+        "y.valid.eq(use_row & (job.below == 0) & ~y.last)",
     ),
     (
         "p6-conservation",
-        "one weight row too many",
+        "weight rows as long as the tile lasts",
         Sequencer,
-        "running & (cycle < band_rows)",
-        "running & (cycle <= band_rows)",
+        "self.weights.valid.eq(use_weight)",
+        "self.weights.valid.eq(running)",
     ),
     (
         "p6-conservation",

@@ -93,20 +93,19 @@ class Sequencer(Block):
         config = self.config
         band_rows = config.array.band_rows
 
-        # Loop state: cycle within the tile, inner tile, outer tile.
+        # Loop state: cycle of the tile, inner tile, outer tile.
         job = Signal(job_layout(config))
         running = Signal()
-        cycle = Signal(config.period_width)
+        ahead = Signal(config.period_width + 1)  # cycle within the tile, and one more
+        first = Signal()  # first cycle of a tile
         inner = Signal(config.tiles_width)
         outer = Signal(config.tiles_width)
         fresh = Signal()  # first tile of the job
         k_first = Signal()
-        tile_end = Signal()
         inner_end = Signal()
         k_end = Signal()
         n_end = Signal()
         m.d.comb += [
-            tile_end.eq(cycle == job.period_end),
             inner_end.eq(inner == Mux(job.n_inside, job.n_end, job.k_end)),
             k_end.eq(Mux(job.n_inside, outer, inner) == job.k_end),
             n_end.eq(Mux(job.n_inside, inner, outer) == job.n_end),
@@ -118,13 +117,22 @@ class Sequencer(Block):
         w_addr = Signal(config.w_width)
         x_addr, x_home = Signal(config.x_width), Signal(config.x_width)
         y_addr, y_home = Signal(config.y_width), Signal(config.y_width)
+        # What a cycle does is decided in the cycle before; what a tile does, in its first cycle.
+        tile_end = Signal()
         use_row = Signal()
+        last_row = Signal()
         use_weight = Signal()
-        m.d.comb += [
-            use_row.eq(running & (cycle <= job.m_end)),
-            use_weight.eq(running & (cycle < band_rows)),
+        inner_done = Signal()
+        all_done = Signal()
+        m.d.sync += [
+            tile_end.eq(running & ~tile_end & (ahead == job.period_end)),
+            use_row.eq(use_row & ~last_row),
+            last_row.eq(use_row & ~last_row & (ahead == job.m_end)),
+            use_weight.eq(use_weight & (ahead != band_rows)),
+            inner_done.eq(inner_end),
+            all_done.eq(k_end & n_end),
         ]
-        m.d.sync += [w_addr.eq(w_addr + use_weight), cycle.eq(cycle + 1)]
+        m.d.sync += [w_addr.eq(w_addr + use_weight), ahead.eq(ahead + 1), first.eq(0)]
         for addr, home, walks in (
             (x_addr, x_home, ~job.n_inside),
             (y_addr, y_home, job.n_inside),
@@ -133,22 +141,29 @@ class Sequencer(Block):
             m.d.comb += following.eq(addr + use_row)
             m.d.sync += addr.eq(following)
             with m.If(tile_end):
-                with m.If(inner_end & ~walks):
+                with m.If(inner_done & ~walks):
                     m.d.sync += home.eq(following)
-                with m.If(inner_end == walks):
+                with m.If(inner_done == walks):
                     m.d.sync += addr.eq(home)
         with m.If(tile_end):
-            m.d.sync += [cycle.eq(0), fresh.eq(0), inner.eq(inner + 1)]
-            with m.If(inner_end):
+            m.d.sync += [ahead.eq(1), first.eq(1), fresh.eq(0), inner.eq(inner + 1)]
+            with m.If(inner_done):
                 m.d.sync += [inner.eq(0), outer.eq(outer + 1)]
-            with m.If(k_end & n_end):
+            with m.If(all_done):
                 m.d.sync += running.eq(0)
+            with m.Else():
+                m.d.sync += [use_row.eq(1), last_row.eq(job.m_end == 0), use_weight.eq(1)]
         with m.If(self.load):
             m.d.sync += [
                 job.eq(self.job),
                 running.eq(1),
                 fresh.eq(1),
-                cycle.eq(0),
+                tile_end.eq(0),
+                use_row.eq(1),
+                last_row.eq(self.job.m_end == 0),
+                use_weight.eq(1),
+                ahead.eq(1),
+                first.eq(1),
                 inner.eq(0),
                 outer.eq(0),
                 w_addr.eq(self.job.w_base),
@@ -161,7 +176,7 @@ class Sequencer(Block):
         # The band below starts r cycles later with the rows that remain.
         rest = Mux(job.k_last > band_rows, job.k_last - band_rows, 0)
         m.d.comb += [
-            self.down_load.eq(running & fresh & (cycle == band_rows - 1) & (job.below != 0)),
+            self.down_load.eq(running & fresh & (ahead == band_rows) & (job.below != 0)),
             self.down.eq(job),
             self.down.k_last.eq(rest),
             self.down.fuse.eq(1),
@@ -171,8 +186,8 @@ class Sequencer(Block):
         # Commands, each delayed to its place in the pipeline.
         m.d.sync += [
             self.weights.valid.eq(use_weight),
-            self.weights.first.eq(cycle == 0),
-            self.weights.start.eq((cycle == 0) & fresh & ~job.fuse),
+            self.weights.first.eq(first),
+            self.weights.start.eq(first & fresh & ~job.fuse),
             self.weights.addr.eq(w_addr),
             self.weights.reach.eq(job.reach),
         ]
@@ -180,15 +195,15 @@ class Sequencer(Block):
         y = Signal(y_command(config))
         m.d.comb += [
             rows.valid.eq(use_row),
-            rows.swap.eq(use_row & (cycle == 0)),
+            rows.swap.eq(use_row & first),
             rows.addr.eq(x_addr),
             rows.rows.eq(Mux(k_end & (job.k_last < band_rows), job.k_last, band_rows)),
             rows.fuse.eq(job.fuse),
             rows.reach.eq(job.reach),
             y.valid.eq(use_row & (job.below == 0)),
-            y.first.eq(use_row & (job.below == 0) & (cycle == 0)),
+            y.first.eq(use_row & (job.below == 0) & first),
             y.add.eq(job.accumulate | ~k_first),
-            y.last.eq(k_end & n_end & (cycle == job.m_end)),
+            y.last.eq(k_end & n_end & last_row),
             y.addr.eq(y_addr),
             y.cols.eq(Mux(n_end, job.n_last, config.array.cols)),
             y.reach.eq(job.reach),

@@ -16,7 +16,7 @@ from systolith.array import schedule as schedule_module
 from systolith.array.config import ArrayConfig, ControlConfig, EngineConfig, MemoryConfig
 from systolith.array.interface import layout
 from systolith.array.schedule import Schedule
-from systolith.proofs.reservations import all_of, group_sizes, longest_job, well_formed
+from systolith.proofs.reservations import all_of, group_sizes, job_cycles, longest_job, well_formed
 from systolith.proofs.substitute import Mutant, free, installed, recorded, to_rtlil
 
 __all__ = ["admission_config", "dispatch", "release", "scheduling"]
@@ -76,7 +76,7 @@ class _DispatchMonitor(Elaboratable):
         job = dut.entry.job
         total = Signal(bits_for(longest_job(config)))
         m.d.comb += [
-            total.eq((job.k_end + 1) * (job.n_end + 1) * (job.period_end + 1)),
+            total.eq(job_cycles(job)),
             Assert(schedule.commit == dut.push.any()),
         ]
         for n in range(array.bands):

@@ -9,7 +9,7 @@ from systolith.array import sequencer as sequencer_module
 from systolith.array.config import ArrayConfig, EngineConfig, MemoryConfig
 from systolith.array.sequencer import job_layout
 from systolith.proofs.fabric import late
-from systolith.proofs.reservations import longest_job
+from systolith.proofs.reservations import job_cycles, job_period, job_rows, longest_job
 from systolith.proofs.substitute import Mutant, free, installed, to_rtlil
 
 __all__ = ["conservation", "conservation_config"]
@@ -49,20 +49,20 @@ class _Counted(Elaboratable):
         # The environment: a load only when idle or in the last cycle, with fields that agree.
         left = Signal(bits_for(longest_job(config)))
         tiles = (job.k_end + 1) * (job.n_end + 1)
-        low = band_rows - 1
+        low = band_rows
         with m.If(dut.load):
-            m.d.sync += left.eq(tiles * (job.period_end + 1))
+            m.d.sync += left.eq(job_cycles(job))
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
         m.d.comb += [
             Assume(~dut.load | (left <= 1)),
-            Assume(job.m_end < config.max_m),
-            Assume(job.period_end == Mux(job.m_end > low, job.m_end, low)),
+            Assume(job_rows(job) <= config.max_m),
+            Assume(job_period(job) == Mux(job_rows(job) > low, job_rows(job), low)),
             Assume(tiles <= config.max_tiles),
         ]
 
         lead = 1 + config.array.weight_lead
-        rows = (job.m_end + 1) * tiles
+        rows = job_rows(job) * tiles
         last = left == 1
         results = Mux(job.below == 0, rows, 0)
         weights, acts, y = dut.weights, dut.rows, dut.y
@@ -75,13 +75,11 @@ class _Counted(Elaboratable):
             ("lasts", lead + config.acc_delay, y.valid & y.last, results != 0),
         ]
         for name, delay, event, count in wanted:
-            self._count(m, name, delay, event, Cat(dut.load, last, count), dut)
+            self._count(m, name, delay, event, Cat(dut.load, last, count))
         m.d.comb += Assert(~acts.swap | acts.valid)
         return m
 
-    def _count(
-        self, m: Module, name: str, delay: int, event: Value, command: Value, dut: object
-    ) -> None:
+    def _count(self, m: Module, name: str, delay: int, event: Value, command: Value) -> None:
         """Compare the number of ``event`` per job, ``delay`` cycles behind the loop's cycle."""
         width = bits_for(longest_job(self.config))
         # A job that is loaded now has its first cycle in the next one.

@@ -8,7 +8,16 @@ from amaranth.utils import bits_for
 
 from systolith.array.config import EngineConfig
 
-__all__ = ["Reservations", "all_of", "group_sizes", "longest_job", "well_formed"]
+__all__ = [
+    "Reservations",
+    "all_of",
+    "group_sizes",
+    "job_cycles",
+    "job_period",
+    "job_rows",
+    "longest_job",
+    "well_formed",
+]
 
 
 def all_of(conditions: Sequence[Value]) -> Value:
@@ -22,6 +31,24 @@ def all_of(conditions: Sequence[Value]) -> Value:
 def longest_job(config: EngineConfig) -> int:
     """Most cycles that a job of at most ``max_tiles`` tiles takes."""
     return config.max_tiles * max(config.max_m, config.array.band_rows)
+
+
+def job_rows(job: data.View) -> Value:
+    """Rows of X, ``M``."""
+    rows: Value = job.m_end + 1
+    return rows
+
+
+def job_period(job: data.View) -> Value:
+    """Cycles of a tile."""
+    cycles: Value = job.period_end + 1
+    return cycles
+
+
+def job_cycles(job: data.View) -> Value:
+    """Cycles of all tiles."""
+    cycles: Value = (job.k_end + 1) * (job.n_end + 1) * job_period(job)
+    return cycles
 
 
 class Reservations:
@@ -69,7 +96,7 @@ class Reservations:
             i, j = divmod(n, array.col_bands)
             agree.append(~load | well_formed(config, n, job))
             total = Signal(bits_for(longest_job(config)), name=f"total_{n}")
-            m.d.comb += total.eq((job.k_end + 1) * (job.n_end + 1) * (job.period_end + 1))
+            m.d.comb += total.eq(job_cycles(job))
             span = Signal(longest_job(config), name=f"span_{n}")
             m.d.comb += span.eq((Const(1) << total) - 1)
             for down in range(array.row_bands - i):
@@ -94,7 +121,7 @@ def well_formed(config: EngineConfig, band: int, job: data.View) -> Value:
     """The fields of a job that ``band`` takes as a group's first agree; its group is aligned."""
     array = config.array
     i, j = divmod(band, array.col_bands)
-    low = array.band_rows - 1
+    low = array.band_rows
     groups = [
         (job.below == down) & (job.k_last <= (down + 1) * array.band_rows)
         for down in group_sizes(i, array.row_bands)
@@ -110,8 +137,8 @@ def well_formed(config: EngineConfig, band: int, job: data.View) -> Value:
             ~job.fuse,
             job.k_last != 0,
             job.n_last != 0,
-            job.m_end < config.max_m,
-            job.period_end == Mux(job.m_end > low, job.m_end, low),
+            job_rows(job) <= config.max_m,
+            job_period(job) == Mux(job_rows(job) > low, job_rows(job), low),
             (job.k_end + 1) * (job.n_end + 1) <= config.max_tiles,
         ]
     )
