@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from systolith.proofs.admission import admission_config, dispatch, release, scheduling
-from systolith.proofs.alignment import alignment, alignment_config, reconfiguration
+from systolith.proofs.alignment import alignment, alignment_config
 from systolith.proofs.conservation import conservation, conservation_config
 from systolith.proofs.isolation import isolation, isolation_config
 from systolith.proofs.substitute import Mutant
@@ -60,13 +60,11 @@ PROOFS = {
         _proof("p1-swap-safety-4x4", lambda f: swap_safety(_SQUARE_SWAPS, f), cover=16),
         _proof("p2-no-overwrite-4x2", lambda f: no_overwrite(_NARROW_SWAPS, f), cover=16),
         _proof("p2-no-overwrite-4x4", lambda f: no_overwrite(_SQUARE_SWAPS, f), cover=16),
-        _proof("p3-alignment-4x2", lambda f: alignment(_NARROW, f), cover=18),
-        _proof("p3-alignment-4x4", lambda f: alignment(_SQUARE, f), cover=22),
+        _proof("p3-p5-alignment-4x2", lambda f: alignment(_NARROW, f), cover=20),
+        _proof("p3-p5-alignment-4x4", lambda f: alignment(_SQUARE, f), cover=24),
         _proof("p4-isolation-right", lambda f: isolation(_ISOLATION, (0, 1), f), cover=16),
         _proof("p4-isolation-lower", lambda f: isolation(_ISOLATION, (1, 0), f), cover=16),
         _proof("p4-isolation-corner", lambda f: isolation(_ISOLATION, (1, 1), f), cover=16),
-        _proof("p5-reconfiguration-4x2", lambda f: reconfiguration(_NARROW, f), cover=20),
-        _proof("p5-reconfiguration-4x4", lambda f: reconfiguration(_SQUARE, f), cover=24),
         _proof(
             "p6-conservation",
             lambda f: conservation(conservation_config(band=2, tiles=2, max_m=3), f),
