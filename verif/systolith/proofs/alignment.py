@@ -13,9 +13,18 @@ __all__ = ["alignment", "alignment_config"]
 
 
 def alignment_config(
-    *, rows: int, cols: int, tile: int, mac_latency: int = 0, memory_latency: int = 1
+    *,
+    rows: int,
+    cols: int,
+    tile: int,
+    mac_latency: int = 0,
+    memory_latency: int = 1,
+    longest: int = 2,
 ) -> EngineConfig:
-    """2 x 2 bands; activations are single bits, weights 1."""
+    """2 x 2 bands; activations are single bits, weights 1.
+
+    Jobs have up to ``longest`` tiles of up to ``longest`` rows.
+    """
     return EngineConfig(
         name="alignment",
         array=ArrayConfig(
@@ -28,7 +37,12 @@ def alignment_config(
             weight_width=2,
             mac_latency=mac_latency,
         ),
-        memory=MemoryConfig(x_depth=2, w_depth=rows, y_depth=2, latency=memory_latency),
+        memory=MemoryConfig(
+            x_depth=longest,
+            w_depth=longest * (rows // 2),
+            y_depth=longest,
+            latency=memory_latency,
+        ),
     )
 
 

@@ -47,8 +47,10 @@ def _proof(
 
 
 _NARROW_SWAPS = swap_config(rows=4, cols=2, tile=1)
+_LONG_SWAPS = swap_config(rows=4, cols=2, tile=1, longest=3)
 _SQUARE_SWAPS = swap_config(rows=4, cols=4, tile=2)
 _NARROW = alignment_config(rows=4, cols=2, tile=1)
+_LONG = alignment_config(rows=4, cols=2, tile=1, longest=3)
 _SQUARE = alignment_config(rows=4, cols=4, tile=2, mac_latency=1, memory_latency=2)
 _ISOLATION = isolation_config(rows=4, cols=4, tile=2, mac_latency=1)
 _ADMISSION = admission_config()
@@ -58,10 +60,17 @@ PROOFS = {
     for proof in (
         _proof("p1-swap-safety-4x2", lambda f: swap_safety(_NARROW_SWAPS, f), cover=16),
         _proof("p1-swap-safety-4x4", lambda f: swap_safety(_SQUARE_SWAPS, f), cover=16),
+        _proof(
+            "p1-swap-safety-4x2-long", lambda f: swap_safety(_LONG_SWAPS, f), cover=16, bound=22
+        ),
         _proof("p2-no-overwrite-4x2", lambda f: no_overwrite(_NARROW_SWAPS, f), cover=16),
         _proof("p2-no-overwrite-4x4", lambda f: no_overwrite(_SQUARE_SWAPS, f), cover=16),
+        _proof(
+            "p2-no-overwrite-4x2-long", lambda f: no_overwrite(_LONG_SWAPS, f), cover=16, bound=22
+        ),
         _proof("p3-p5-alignment-4x2", lambda f: alignment(_NARROW, f), cover=20),
         _proof("p3-p5-alignment-4x4", lambda f: alignment(_SQUARE, f), cover=24),
+        _proof("p3-p5-alignment-4x2-long", lambda f: alignment(_LONG, f), cover=20, bound=22),
         _proof("p4-isolation-right", lambda f: isolation(_ISOLATION, (0, 1), f), cover=16),
         _proof("p4-isolation-lower", lambda f: isolation(_ISOLATION, (1, 0), f), cover=16),
         _proof("p4-isolation-corner", lambda f: isolation(_ISOLATION, (1, 1), f), cover=16),

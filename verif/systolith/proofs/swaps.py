@@ -11,8 +11,11 @@ from systolith.proofs.substitute import Mutant
 __all__ = ["no_overwrite", "swap_config", "swap_safety"]
 
 
-def swap_config(*, rows: int, cols: int, tile: int) -> EngineConfig:
-    """2 x 2 bands; operands of 4 bits carry the tags."""
+def swap_config(*, rows: int, cols: int, tile: int, longest: int = 2) -> EngineConfig:
+    """2 x 2 bands; operands of 4 bits carry the tags.
+
+    Jobs have up to ``longest`` tiles of up to ``longest`` rows.
+    """
     return EngineConfig(
         name="swaps",
         array=ArrayConfig(
@@ -25,7 +28,9 @@ def swap_config(*, rows: int, cols: int, tile: int) -> EngineConfig:
             weight_width=4,
             mac_latency=0,
         ),
-        memory=MemoryConfig(x_depth=2, w_depth=rows, y_depth=2, latency=1),
+        memory=MemoryConfig(
+            x_depth=longest, w_depth=longest * (rows // 2), y_depth=longest, latency=1
+        ),
     )
 
 
