@@ -72,12 +72,14 @@ def _fuse_zero(text: str) -> str:
 
 @_fault("forwarding off")
 def _no_forward(text: str) -> str:
-    return _change(text, "accumulator", r"assign forward_2 = [^;]+;", "assign forward_2 = 1'h0;")
+    return _change(
+        text, "accumulator", r"assign forward_2_0 = [^;]+;", "assign forward_2_0 = 1'h0;"
+    )
 
 
 @_fault("column mask off by one")
 def _mask(text: str) -> str:
-    return _change(text, "accumulator", r"(writing_0\[\d+:\d+\] )> (1'h0)", r"\1>= \2")
+    return _change(text, "accumulator", r"(command\[\d+:\d+\]) > (1'h1)", r"\1 >= \2")
 
 
 @_fault("row mask off by one")
@@ -97,15 +99,12 @@ def _sign(text: str) -> str:
 
 @_fault("one row of M too few")
 def _m_short(text: str) -> str:
-    return _change(text, "sequencer", r"= ahead == (\S+ \[5:0\]);", r"= ahead + 7'h1 == \1;")
+    return _change(text, "sequencer", r"= ahead == (\S+ \[4:0\]);", r"= ahead + 6'h1 == \1;")
 
 
 @_fault("overwrite for add")
 def _overwrite(text: str) -> str:
-    start, end = _module(text, "accumulator")
-    body = re.sub(r"adding_1\[3\] \? ", "1'h0 ? ", text[start:end])
-    assert body != text[start:end]
-    return text[:start] + body + text[end:]
+    return _change(text, "accumulator", r"assign r_clear = [^;]+;", "assign r_clear = valid_0;")
 
 
 def _verilog(config: EngineConfig) -> str:

@@ -115,8 +115,8 @@ FAULTS = [
         "p6-conservation",
         "last result lost",
         Sequencer,
-        "y.valid.eq(use_row & (job.below == 0))",
-        "y.valid.eq(use_row & (job.below == 0) & ~y.last)",
+        "y.valid.eq(use_row & job.bottom)",
+        "y.valid.eq(use_row & job.bottom & ~y.last)",
     ),
     (
         "p6-conservation",
@@ -143,15 +143,15 @@ FAULTS = [
         "admission-schedule",
         "lag of the leader forgotten",
         Schedule,
-        "bias.eq(config.max_skew - self.skew)",
-        "bias.eq(0)",
+        "(config.max_skew - self.skew)",
+        "0",
     ),
     (
         "admission-release",
         "no job behind a released one",
         StartQueue,
-        "(~waiting | self.load)",
-        "~waiting",
+        "self.load & (count > 1)",
+        "0",
     ),
 ]
 

@@ -46,8 +46,8 @@ class Part:
 class GemmPlan:
     """A GEMM placed on the engine under one split.
 
-    The N tiles are dealt out to the groups in turn; with ``share="k"`` the K tiles are, and the
-    read-out adds the groups' partial results, which is exact for int32.
+    The N tiles are dealt out to the groups in turn. With ``share="k"`` the groups of one column
+    share K instead, and the read-out adds their partial results, which is exact for int32.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class GemmPlan:
 
     def __post_init__(self) -> None:
         memory, array = self.config.memory, self.config.array
-        if self.share == "k" and ceil_div(self.gemm.k, self._rows) < self._ways:
+        if ceil_div(self.gemm.k, self._rows) < self._ways:
             raise ValueError(
                 f"share=k needs at least {self._ways} K tiles for split {self.split}: "
                 f"k must be above {(self._ways - 1) * self._rows}, not {self.gemm.k}"
@@ -95,7 +95,8 @@ class GemmPlan:
 
     @property
     def _ways(self) -> int:
-        return self.split.row_groups * self.split.col_groups
+        """Groups among which the K tiles are dealt out."""
+        return self.split.row_groups if self.share == "k" else 1
 
     @property
     def _rows(self) -> int:
@@ -111,10 +112,13 @@ class GemmPlan:
         k_tiles = range(ceil_div(self.gemm.k, self._rows))
         n_tiles = range(ceil_div(self.gemm.n, self._cols))
         parts = []
+        high, wide = self.split.row_groups, self.split.col_groups
         for turn, group in enumerate(self.split.groups(self.config.array)):
-            mine = slice(turn, None, self._ways)
-            ks, ns = (k_tiles[mine], n_tiles) if self.share == "k" else (k_tiles, n_tiles[mine])
-            if ks and ns:
+            if self.share == "k":
+                ks, ns = k_tiles[turn // wide :: high], n_tiles[turn % wide :: wide]
+            else:
+                ks, ns = k_tiles, n_tiles[turn :: high * wide]
+            if ns:
                 parts.append(Part(group=group, k_tiles=tuple(ks), n_tiles=tuple(ns)))
         return parts
 
@@ -174,17 +178,9 @@ class GemmPlan:
             for slot, kt in enumerate(part.k_tiles):
                 rows, cols = masks.get((slot, kt), (0, 0))
                 masks[slot, kt] = (rows | 1 << part.group.row, cols | 1 << part.group.col)
-        if self.share == "k" and self._ways > 1:  # the product of two masks is no single band
-            writes = [
-                (slot, kt, 1 << part.group.row, 1 << part.group.col)
-                for part in self.parts
-                for slot, kt in enumerate(part.k_tiles)
-            ]
-        else:
-            writes = [(slot, kt, *mask) for (slot, kt), mask in masks.items()]
         padded = _padded(x, 1, array.tile, pad)
         high = array.row_bands // self.split.row_groups
-        for slot, kt, row_mask, col_mask in writes:
+        for (slot, kt), (row_mask, col_mask) in masks.items():
             for p in range(high):
                 for u in range(array.row_tiles):
                     k = kt * self._rows + p * array.band_rows + u * array.tile
@@ -238,14 +234,13 @@ class GemmPlan:
 
     def _reads(self) -> Iterator[tuple[int, int, Payload]]:
         array = self.config.array
-        parts = self.parts[:1] if self.share == "k" else self.parts
-        for part in parts:
+        bottom = array.row_bands // self.split.row_groups - 1
+        for part in self.parts:
             group = part.group
-            rows = 1 << (group.row + group.row_bands - 1)
-            cols = 1 << group.col
-            if self.share == "k":
-                rows = sum(1 << (p.row + p.row_bands - 1) for p in self._groups(col=0))
-                cols = sum(1 << p.col for p in self._groups(row=0))
+            if self.share == "k" and group.row:
+                continue  # read together with the group at the top
+            firsts = {p.group.row for p in self.parts} if self.share == "k" else {group.row}
+            rows = sum(1 << (first + bottom) for first in firsts)
             for slot, nt in enumerate(part.n_tiles):
                 for q in range(group.col_bands):
                     for t in range(array.col_tiles):
@@ -257,13 +252,9 @@ class GemmPlan:
                                 "addr": self.y_base + slot * self.gemm.m + m,
                                 "tile": t,
                                 "row_mask": rows,
-                                "col_mask": cols << q,
+                                "col": group.col + q,
                             }
                             yield m, n, request
-
-    def _groups(self, *, row: int | None = None, col: int | None = None) -> list[Group]:
-        groups = self.split.groups(self.config.array)
-        return [g for g in groups if row in (None, g.row) and col in (None, g.col)]
 
     def _order(self, part: Part) -> list[tuple[int, int]]:
         if self.n_inside:

@@ -33,7 +33,7 @@ tiny = EngineConfig(
 demo8 = EngineConfig(
     name="demo8",
     array=ArrayConfig(rows=8, cols=8, row_bands=2, col_bands=2, tile=4, mac_latency=2),
-    memory=MemoryConfig(x_depth=2048, w_depth=2048, y_depth=1024),
+    memory=MemoryConfig(x_depth=2048, w_depth=2048, y_depth=512),
     control=ControlConfig(queue_depth=4, outstanding=8),
 )
 

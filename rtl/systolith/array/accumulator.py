@@ -1,13 +1,12 @@
-"""Accumulator bank of one column tile: exact int32 read-modify-write, one word per cycle."""
+"""Accumulators of one column tile: exact int32 read-modify-write, one result a lane and cycle."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.config import EngineConfig
-from systolith.array.delay import delayed
-from systolith.array.layouts import psum_row, y_command, y_word
-from systolith.array.march import marched
+from systolith.array.delay import taps
+from systolith.array.layouts import psum_row, sum_command, y_word
 from systolith.hierarchy import Block, place
 from systolith.memory.sram import Sram
 
@@ -19,16 +18,18 @@ class Accumulator(Block):
 
     ::
 
-        psums --> deskew ----------------+
-                                         v
-        command --> read address --> memory --> (+) --> [sum] --> write
-                                         ^                |
-                                         +---- forward ---+
+        command --> lane 0 --> lane 1 --> ... --> onward
+                      |
+                      v                  psum
+        address --> memory --> stored --> (+) --> [sum] --> write
+                                 ^         |
+                                 +- forward +
 
-    The lanes arrive one cycle apart and are aligned first. A word is read, added and written in
-    ``memory.latency + sum_registers + 1`` cycles; results that return sooner
-    (:attr:`EngineConfig.forward_distances`) are taken from the adder's recent sums instead of the
-    memory. The host reads through the same port in cycles without a command.
+    The lanes' partial sums arrive one cycle apart, and so does the command at each lane, which has
+    a memory of its own. A word is read, added and written in ``memory.latency + sum_registers + 1``
+    cycles; results that return sooner (:attr:`EngineConfig.forward_distances`) are taken from the
+    recent sums instead of the memory. The host reads through the same ports in cycles without a
+    command.
 
     Parameters
     ----------
@@ -37,44 +38,34 @@ class Accumulator(Block):
 
     Members
     -------
-    command : In(y_command)
-        The word to update, ``memory.latency`` cycles before the last lane's partial sum.
-    onward : Out(y_command)
+    command : In(sum_command)
+        What happens to the lanes' results, ``memory.latency + 1`` cycles before lane 0's.
+    onward : Out(sum_command)
         For the next column tile, ``T`` cycles later, with the columns of this tile taken off.
     psums : In(psum_row)
         Column ``j`` offered ``j`` cycles after column 0.
-    done : Out(1)
-        In the cycle in which the last result of a command is visible in the memory, unless the
-        command goes on to the band on the right.
-    done_slot : Out
-        That command.
     r_addr : In
         Address of the host.
     busy : Out(1)
-        The read port serves a command in this cycle; the host's address is not taken.
+        There is a command in this cycle; the host's address is not taken.
     r_data : Out(y_word)
-        ``memory.latency`` cycles after the address.
+        Lane ``j``, ``memory.latency + 1 + j`` cycles after the address.
     """
 
     command: data.View
     onward: data.View
     psums: data.View
-    done: Signal
-    done_slot: Signal
     r_addr: Signal
     busy: Signal
     r_data: data.View
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        layout = y_command(config)
         super().__init__(
             {
-                "command": In(layout),
-                "onward": Out(layout),
+                "command": In(sum_command(config)),
+                "onward": Out(sum_command(config)),
                 "psums": In(psum_row(config.array, config.array.tile)),
-                "done": Out(1),
-                "done_slot": Out(layout["slot"].shape),
                 "r_addr": In(config.y_width),
                 "busy": Out(1),
                 "r_data": Out(y_word(config)),
@@ -83,55 +74,61 @@ class Accumulator(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        size, latency = self.config.array.tile, self.config.memory.latency
-        memory = Sram(
-            depth=self.config.memory.y_depth,
-            width=size * self.config.acc_width,
-            lanes=size,
-            latency=latency,
-        )
-        m.submodules.memory = place(memory, platform)
+        config = self.config
+        size, latency = config.array.tile, config.memory.latency
+        command = self.command
+        address = Signal(config.y_width)
         m.d.comb += [
-            self.busy.eq(self.command.valid),
-            memory.r_addr.eq(Mux(self.command.valid, self.command.addr, self.r_addr)),
-            self.r_data.eq(memory.r_data),
+            self.busy.eq(command.valid),
+            address.eq(Mux(command.valid, command.addr, self.r_addr)),
         ]
 
-        registers = self.config.sum_registers
-        adding = delayed(m, self.command, latency, "adding")
-        writing = delayed(m, adding, registers, "writing")
-        total = Signal(y_word(self.config))
-        stored = self._stored(m, data.View(y_word(self.config), memory.r_data), adding, total)
+        # How far a forwarded result lies behind the one that needs it.
+        reach = max(config.forward_distances, default=0)
+        sums = latency + config.sum_registers  # cycles from reading to writing
+        addrs = taps(m, address, size + max(sums, latency + reach), "addr", reset_less=True)
+        adds = taps(m, command.valid & command.add, size + latency, "add", reset_less=True)
+        cols = taps(m, command.cols, size, "cols", reset_less=True)
+        valids = taps(m, command.valid, size + (latency + reach if reach else 0), "valid")
         for j in range(size):
-            psum = delayed(m, self.psums[j], size - 1 - j, f"deskew_{j}", reset_less=True)
-            m.d.comb += total[j].eq(Mux(adding.add, stored[j], 0) + psum)
-        m.d.comb += [
-            memory.w_en.eq(Cat(writing.valid & (writing.cols > j) for j in range(size))),
-            memory.w_addr.eq(writing.addr),
-            memory.w_data.eq(delayed(m, total, registers, "sum", reset_less=True)),
-        ]
-        visible = delayed(m, writing, 1, "visible")
-        m.d.comb += [
-            self.done.eq(visible.valid & visible.last & (visible.reach == 0)),
-            self.done_slot.eq(visible.slot),
-        ]
-        left = Mux(self.command.cols > size, self.command.cols - size, 0)
-        trimmed = Signal.like(self.command)
-        m.d.comb += [trimmed.eq(self.command), trimmed.cols.eq(left)]
-        m.d.comb += self.onward.eq(marched(m, self.config, trimmed, size))
-        return m
-
-    def _stored(self, m: Module, read: data.View, adding: data.View, total: data.View) -> data.View:
-        """Stored word as of now: a recent sum where the memory was read too early to hold it."""
-        stored = read
-        for distance in reversed(self.config.forward_distances):  # the most recent one wins
-            past = delayed(m, adding, distance, f"past_{distance}")
-            recent = delayed(m, total, distance, f"recent_{distance}", reset_less=True)
-            hit = Signal(name=f"forward_{distance}")
-            choice = Signal(y_word(self.config), name=f"stored_{distance}")
+            memory = Sram(
+                depth=config.memory.y_depth,
+                width=config.acc_width,
+                latency=latency,
+                clears=latency > 1,
+            )
+            m.submodules[f"memory_{j}"] = place(memory, platform)
+            at = j + 1  # the lane's own cycle of the command
+            adding = at + latency
+            writes = taps(m, command.valid & (command.cols > j), at + sums, f"write_{j}")
+            stored = memory.r_data.as_signed()
+            # Results that overwrite are added to zero where the memory's output register can be
+            # cleared; elsewhere the adder's table chooses.
+            if memory.clears:
+                m.d.comb += memory.r_clear.eq(valids[at] & ~adds[at])
+            total = Signal(config.acc_width, name=f"total_{j}")
+            recent = taps(m, total, max(reach, config.sum_registers), f"sum_{j}", reset_less=True)
+            for distance in reversed(config.forward_distances):  # the most recent one wins
+                hit = Signal(name=f"forward_{distance}_{j}")
+                m.d.comb += hit.eq(
+                    valids[adding + distance]
+                    & adds[adding]
+                    & (addrs[adding + distance] == addrs[adding])
+                )
+                stored = Mux(hit, recent[distance].as_signed(), stored)
+            added: Value = stored + self.psums[j]
             m.d.comb += [
-                hit.eq(past.valid & (past.addr == adding.addr)),
-                choice.eq(Mux(hit, recent.as_value(), stored.as_value())),
+                total.eq(added if memory.clears else Mux(adds[adding], added, self.psums[j])),
+                memory.r_addr.eq(addrs[at]),
+                memory.w_en.eq(writes[-1]),
+                memory.w_addr.eq(addrs[at + sums]),
+                memory.w_data.eq(recent[config.sum_registers]),
+                self.r_data[j].eq(memory.r_data),
             ]
-            stored = choice
-        return stored
+        m.d.comb += [
+            self.onward.valid.eq(valids[size]),
+            self.onward.add.eq(adds[size]),
+            self.onward.addr.eq(addrs[size]),
+            self.onward.cols.eq(Mux(cols[size] > size, cols[size] - size, 0)),
+        ]
+        return m

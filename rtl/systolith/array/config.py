@@ -1,6 +1,7 @@
 """Sizes of the array and of its matrix engine, and every number that follows from them."""
 
 from functools import cached_property
+from math import isqrt
 from typing import Annotated
 
 from amaranth.utils import bits_for, ceil_log2
@@ -229,8 +230,11 @@ class EngineConfig:
 
     @property
     def acc_delay(self) -> int:
-        """Cycles from an activation's address to the address of its result, in one band."""
-        return self.array.band_rows + self.array.mac_latency + self.array.tile
+        """Cycles from an activation's address to its result's command at the accumulators.
+
+        The command is registered there before it reads the first lane's memory.
+        """
+        return self.array.band_rows + self.array.mac_latency
 
     # Widths ---------------------------------------------------------------------------------
 
@@ -283,7 +287,7 @@ class EngineConfig:
     @property
     def dispatch_steps(self) -> int:
         """Steps of the dispatcher after it took a command: its multiplications, or the tree."""
-        return max(6, 2 + ceil_log2(self.array.bands))
+        return max(6, 3 + ceil_log2(self.array.bands))
 
     @property
     def dispatch_cycles(self) -> int:
@@ -301,8 +305,32 @@ class EngineConfig:
         return ceil_log2(self.dispatch_cycles)
 
     @cached_property
+    def longest_command(self) -> int:
+        """Most cycles of one command's tiles.
+
+        With ``k`` by ``n`` tiles of ``m >= r`` rows, ``k*n``, ``k*m`` and ``n*m`` are bounded by
+        the memories of W, X and Y, and ``k*n*m`` by the root of the product of the three bounds.
+        """
+        high = self.array.band_rows
+        volume = isqrt(self.max_tiles * self.memory.x_depth * self.memory.y_depth)
+        return max(min(volume, self.max_tiles * self.max_m), self.max_tiles * high)
+
+    @property
+    def backlog_log2(self) -> int:
+        """log2 of the cycles of work ahead of a band from which on commands wait to be scheduled.
+
+        At least the longest command, and far more than the time from a command's scheduling to its
+        start: behind the one that runs there can always be another one.
+        """
+        return ceil_log2(max(self.longest_command, 2 * (self.max_skew + (1 << self.epoch_width))))
+
+    @property
+    def epoch_width(self) -> int:
+        """Bits of the earliest start of a command, relative to its scheduling."""
+        return bits_for(self.dispatch_lead + (self.array.bands << self.batch_log2))
+
+    @cached_property
     def time_width(self) -> int:
-        """Bits of a start time relative to now: all queued work at its longest."""
-        longest = self.max_tiles * max(self.max_m, self.array.band_rows)
-        batch = self.dispatch_lead + (self.array.bands << self.batch_log2)
-        return bits_for(longest * self.control.outstanding + batch + 2 * self.max_skew)
+        """Bits of the time, relative to now, at which a band is free of all its queued work."""
+        ahead = (1 << self.backlog_log2) + self.accumulate_gap
+        return bits_for(ahead + self.longest_command + 2 * self.max_skew)

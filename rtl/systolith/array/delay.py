@@ -1,9 +1,9 @@
 """Registers in a row."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data
 
-__all__ = ["delayed"]
+__all__ = ["delayed", "taps"]
 
 
 def delayed(
@@ -15,3 +15,15 @@ def delayed(
         m.d.sync += late.eq(value)
         value = late
     return value
+
+
+def taps(
+    m: Module, value: Value, cycles: int, name: str, *, reset_less: bool = False
+) -> list[Value]:
+    """``value`` as it was 0, 1, ... ``cycles`` cycles ago."""
+    values = [value]
+    for stage in range(cycles):
+        late = Signal(len(value), name=f"{name}_{stage}", reset_less=reset_less)
+        m.d.sync += late.eq(values[-1])
+        values.append(late)
+    return values

@@ -1,5 +1,8 @@
 """Dispatcher: checks commands, gives each its start time and hands it to its group's queue."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
@@ -8,9 +11,11 @@ from amaranth.utils import bits_for, ceil_log2
 from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
 from systolith.array.interface import layout
+from systolith.array.packed import PackedArray
 from systolith.array.queue import entry_layout, now_width
 from systolith.array.schedule import Schedule
-from systolith.hierarchy import Block
+from systolith.hierarchy import Block, place
+from systolith.numerics.multiplier import Multiplier
 
 __all__ = ["Dispatcher"]
 
@@ -20,7 +25,8 @@ class Dispatcher(Block):
 
     Steps, each one cycle: 0 waits for space and checks group and shape; 1 is the schedule's
     snapshot; one multiplier forms ``k_tiles*m``, ``n_tiles*m``, the tiles and the total cycles,
-    each two steps after its operands; the last step refuses the command with a code or commits it.
+    each two steps after its operands, and one adder behind it the ends of X, Y and W in the
+    memories; the last step refuses the command with a code or commits it.
     A refused command changes nothing. Commands of a batch share an earliest start, late enough for
     the whole batch to be taken by then.
 
@@ -34,17 +40,21 @@ class Dispatcher(Block):
     command : In(stream of the command layout)
         From the host.
     space : In(bands)
-        The queue led by this band takes another entry.
+        This band's queue takes another entry.
     slot_free, slot : In(1), In
         A free slot for an outstanding command.
-    push, entry : Out(bands), Out(entry_layout)
-        Append to the queue of the leading band.
+    push : Out(bands)
+        Append to the queues of the group's leftmost bands.
+    entry : Out(entry_layout)
+        What to append, but for the fields that each row band has its own of:
+    fuse, bottom, k_rows : Out(row_bands), Out(row_bands), Out per row band
+        Those fields of the job.
     taken, tag : Out(1), Out
         ``slot`` is used now, for the command with ``tag``.
     refusal : Out(stream of the completion layout)
         Refused commands.
-    now : Out
-        Clock of the start times.
+    clocks : Out(now_width) per row band
+        Clocks of the start times.
     snapshot : Out(1)
         Cycle from which a command, accepted in the end or not, is scheduled.
     """
@@ -55,14 +65,18 @@ class Dispatcher(Block):
     slot: Signal
     push: Signal
     entry: data.View
+    fuse: Signal
+    bottom: Signal
+    k_rows: data.View
     taken: Signal
     tag: Signal
     refusal: stream.Interface
-    now: Signal
+    clocks: data.View
     snapshot: Signal
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
+        rows = config.array.row_bands
         super().__init__(
             {
                 "command": In(stream.Signature(layout("command", config))),
@@ -71,10 +85,13 @@ class Dispatcher(Block):
                 "slot": In(bits_for(config.control.outstanding - 1)),
                 "push": Out(config.array.bands),
                 "entry": Out(entry_layout(config)),
+                "fuse": Out(rows),
+                "bottom": Out(rows),
+                "k_rows": Out(PackedArray(bits_for(config.array.band_rows), rows)),
                 "taken": Out(1),
                 "tag": Out(config.control.tag_width),
                 "refusal": Out(stream.Signature(layout("completion", config))),
-                "now": Out(now_width(config)),
+                "clocks": Out(PackedArray(now_width(config), config.array.row_bands)),
                 "snapshot": Out(1),
             }
         )
@@ -86,100 +103,81 @@ class Dispatcher(Block):
 
         command = Signal(layout("command", config))
         active = Signal()
-        step = Signal(range(last_step + 1))
+        step = Signal(last_step + 1, init=1)  # one-hot
         ready = Signal()  # step 0 may be left
-        leader = Signal(array.bands)
+        heads = Signal(array.bands)  # leftmost bands of the group
         members = Signal(array.bands)
         skew = Signal(bits_for(config.max_skew))
         code = Signal(Code)
 
         m.d.comb += self.command.ready.eq(~active)
         with m.If(self.command.valid & ~active):
-            m.d.sync += [command.eq(self.command.payload), active.eq(1), step.eq(0)]
+            m.d.sync += [command.eq(self.command.payload), active.eq(1), step.eq(1)]
 
-        row_size, col_size = self._group(m, command, leader, members, skew)
+        row_size, col_size = self._group(m, command, heads, members)
+        m.submodules.schedule = schedule = Schedule(config)
         period = Signal(config.period_width)
         m.d.comb += [
             period.eq(Mux(command.m > array.band_rows, command.m, array.band_rows)),
-            ready.eq((self.space & leader).any() & self.slot_free),
+            ready.eq((self.space | ~heads).all() & self.slot_free & ~schedule.full),
+            skew.eq(command.row * array.band_rows + command.col * array.band_cols),
         ]
-        product = self._products(m, command, period, step)
+        product = self._products(m, command, period, step, platform)
 
-        m.submodules.schedule = schedule = Schedule(config)
         m.d.comb += [
-            schedule.snapshot.eq(active & (step == 1)),
+            schedule.snapshot.eq(active & step[1]),
             schedule.gap.eq(command.accumulate),
             schedule.total.eq(product),
-            self.now.eq(schedule.now),
+            self.clocks.eq(schedule.clocks),
             self.snapshot.eq(schedule.snapshot),
         ]
-        m.d.sync += [schedule.members.eq(members), schedule.skew.eq(skew)]
+        m.d.sync += [
+            schedule.members.eq(members),
+            schedule.skew.eq(skew),
+            schedule.column_skew.eq(command.col * array.band_cols),
+        ]
         self._epoch(m, command, schedule)
 
-        # Checks, in the order of their codes; the first that fails is reported.
+        # Checks, in the order of their codes; each sets its bit in its step.
         shape = self._shapes(m, schedule, command)
-        checks = {
-            0: [
-                (Code.BAD_GROUP, self._bad_group(command)),
-                (Code.BAD_SHAPE, self._bad_shape(command, row_size, col_size)),
-            ],
-            1: [
-                (Code.BUSY, command.idle_only & (schedule.busy & schedule.members & shape).any()),
-            ],
-            2: [(Code.X_RANGE, command.x_base + product > config.memory.x_depth)],
-            3: [(Code.Y_RANGE, command.y_base + product > config.memory.y_depth)],
-            4: [
-                (
-                    Code.W_RANGE,
-                    command.w_base + product * array.band_rows > config.memory.w_depth,
-                )
-            ],
-        }
-        with m.If(active):
-            with m.Switch(step):
-                for at, rules in checks.items():
-                    with m.Case(at):
-                        for reason, failed in reversed(rules):
-                            worse = (code == Code.OK) | (code > reason)
-                            with m.If(failed & (worse if at else 1)):
-                                m.d.sync += code.eq(reason)
-            with m.If((step != 0) | ready):
-                m.d.sync += step.eq(step + 1)
+        end = self._ends(m, command, product, step)
+        checks = [
+            (0, Code.BAD_GROUP, self._bad_group(command)),
+            (0, Code.BAD_SHAPE, self._bad_shape(command, row_size, col_size)),
+            (3, Code.X_RANGE, end > config.memory.x_depth),
+            (5, Code.W_RANGE, end > config.memory.w_depth),
+            (4, Code.Y_RANGE, end > config.memory.y_depth),
+            (1, Code.BUSY, command.idle_only & (schedule.busy & schedule.members & shape).any()),
+        ]
+        failures = Signal(len(checks))
+        for n, (at, _, failed) in enumerate(checks):
+            with m.If(step[at]):
+                m.d.sync += failures[n].eq(failed)
+        for n, (_, reason, _) in reversed(list(enumerate(checks))):
+            with m.If(failures[n]):
+                m.d.comb += code.eq(reason)
+        with m.If(active & (~step[0] | ready) & ~step[last_step]):
+            m.d.sync += step.eq(step << 1)
 
         finish = Signal()
-        job = self.entry.job
         m.d.comb += [
-            finish.eq(active & (step == last_step)),
+            finish.eq(active & step[last_step]),
             schedule.commit.eq(finish & (code == Code.OK)),
             self.taken.eq(schedule.commit),
             self.tag.eq(command.tag),
-            self.push.eq(Mux(schedule.commit, leader, 0)),
+            self.push.eq(Mux(schedule.commit, heads, 0)),
             self.refusal.valid.eq(finish & (code != Code.OK)),
             self.refusal.p.tag.eq(command.tag),
             self.refusal.p.code.eq(code),
-            self.entry.start.eq(schedule.start),
-            job.m_end.eq(command.m - 1),
-            job.period_end.eq(period - 1),
-            job.k_end.eq(command.k_tiles - 1),
-            job.n_end.eq(command.n_tiles - 1),
-            *(
-                job[name].eq(command[name])
-                for name in ("k_last", "n_last", "x_base", "w_base", "y_base")
-            ),
-            job.n_inside.eq(command.n_inside),
-            job.accumulate.eq(command.accumulate),
-            job.below.eq(row_size - 1),
-            job.reach.eq(col_size - 1),
-            job.slot.eq(self.slot),
         ]
+        m.d.comb += self.entry.start.eq(schedule.start)
+        self._job(m, command, row_size, col_size)
         with m.If(finish & ((code == Code.OK) | self.refusal.ready)):
-            m.d.sync += [active.eq(0), code.eq(Code.OK)]
-        with m.Elif(finish):
-            m.d.sync += step.eq(step)
+            m.d.sync += active.eq(0)
         return m
 
     def _group(
-        self, m: Module, command: data.View, leader: Signal, members: Signal, skew: Signal
+        self, m: Module, command: data.View, heads: Signal, members: Signal
     ) -> tuple[Value, Value]:
         """Drive the band masks of the command's group; return its size in row and column bands."""
         array = self.config.array
@@ -199,11 +197,42 @@ class Dispatcher(Block):
             first.append([at == n for n in range(bands)])
         pairs = [(i, j) for i in range(array.row_bands) for j in range(array.col_bands)]
         m.d.comb += [
-            leader.eq(Cat(first[0][i] & first[1][j] for i, j in pairs)),
+            heads.eq(Cat(same[0][i] & first[1][j] for i, j in pairs)),
             members.eq(Cat(same[0][i] & same[1][j] for i, j in pairs)),
-            skew.eq(command.row * array.band_rows + command.col * array.band_cols),
         ]
         return sizes[0], sizes[1]
+
+    def _job(self, m: Module, command: data.View, row_size: Value, col_size: Value) -> None:
+        """The job, and of each row band its place in the group and its rows in use."""
+        array = self.config.array
+        job = self.entry.job
+        inner = Mux(command.n_inside, command.n_tiles, command.k_tiles)
+        outer = Mux(command.n_inside, command.k_tiles, command.n_tiles)
+        m.d.comb += [
+            *(
+                job[name].eq(command[name])
+                for name in ("n_last", "x_base", "w_base", "y_base", "n_inside", "accumulate")
+            ),
+            job.m_end.eq(command.m - 1),
+            job.row_one.eq(command.m == 1),
+            job.short.eq(command.m < array.band_rows),
+            job.inner_end.eq(inner - 1),
+            job.outer_end.eq(outer - 1),
+            job.inner_one.eq(inner == 1),
+            job.outer_one.eq(outer == 1),
+            job.reach.eq(col_size - 1),
+            job.slot.eq(self.slot),
+        ]
+        whole = command.k_last >> ceil_log2(array.band_rows)  # row bands that are full in the last
+        rest = command.k_last & (array.band_rows - 1)  # K tile, and the rows of the one after them
+        for i in range(array.row_bands):
+            rank = Signal(range(array.row_bands), name=f"rank_{i}")
+            m.d.comb += [
+                rank.eq(i & (row_size - 1)),  # groups are aligned
+                self.fuse[i].eq(rank != 0),
+                self.bottom[i].eq(rank == row_size - 1),
+                self.k_rows[i].eq(Mux(rank < whole, array.band_rows, Mux(rank == whole, rest, 0))),
+            ]
 
     def _bad_group(self, command: data.View) -> Value:
         array = self.config.array
@@ -228,28 +257,47 @@ class Dispatcher(Block):
             | (command.n_last > col_size * array.band_cols)
         )
 
-    def _products(self, m: Module, command: data.View, period: Value, step: Value) -> Signal:
+    def _products(
+        self, m: Module, command: data.View, period: Value, step: Value, platform: object
+    ) -> Signal:
         """The shared multiplier: its product is that of the operands of two steps before."""
         config = self.config
-        left = Signal(config.tiles_width)
-        right = Signal(max(config.tiles_width, config.period_width))
-        product = Signal(len(left) + len(right))
-        with m.Switch(step):
-            with m.Case(0):  # words of X
-                m.d.sync += [left.eq(command.k_tiles), right.eq(command.m)]
-            with m.Case(1):  # words of Y
-                m.d.sync += [left.eq(command.n_tiles), right.eq(command.m)]
-            with m.Case(2):  # tiles
-                m.d.sync += [left.eq(command.k_tiles), right.eq(command.n_tiles)]
-            with m.Case(4):  # cycles; more tiles than fit have been found by then
-                m.d.sync += [left.eq(product), right.eq(period)]
-        m.d.sync += product.eq(left * right)
-        return product
+        widest = max(config.tiles_width, config.period_width)
+        multiplier = Multiplier(a_width=config.tiles_width, b_width=widest)
+        m.submodules.multiplier = place(multiplier, platform)
+        # Words of X, words of Y, tiles; then cycles: more tiles than fit have been found by then.
+        k, n, rows = command.k_tiles, command.n_tiles, command.m
+        factors = {0: (k, rows), 1: (n, rows), 2: (k, n), 4: (multiplier.p, period)}
+        for port, operands in zip(
+            (multiplier.a, multiplier.b), zip(*factors.values(), strict=True), strict=True
+        ):
+            offered = [Mux(step[at], value, 0) for at, value in zip(factors, operands, strict=True)]
+            m.d.comb += port.eq(reduce(or_, offered))
+        return multiplier.p
+
+    def _ends(self, m: Module, command: data.View, product: Signal, step: Value) -> Signal:
+        """End of X, Y and W in their banks, one step after the product that it takes."""
+        config = self.config
+        words = Signal(len(product) + ceil_log2(config.array.band_rows))
+        base = Signal(max(config.x_width, config.y_width, config.w_width))
+        end = Signal(len(words) + 1)
+        m.d.comb += words.eq(product)
+        with m.If(step[2]):
+            m.d.comb += base.eq(command.x_base)
+        with m.Elif(step[3]):
+            m.d.comb += base.eq(command.y_base)
+        with m.Else():
+            m.d.comb += [
+                base.eq(command.w_base),
+                words.eq(product << ceil_log2(config.array.band_rows)),
+            ]
+        m.d.sync += end.eq(words + base)
+        return end
 
     def _epoch(self, m: Module, command: data.View, schedule: Schedule) -> None:
         """Earliest start: a fixed lead, and the same cycle for all commands of a batch."""
         config = self.config
-        left = Signal(config.time_width)  # cycles to the start of the current batch
+        left = Signal(config.epoch_width)  # cycles to the start of the current batch
         joined = Signal()  # the command belongs to the batch of the one before
         fresh = config.dispatch_lead + (command.follow << config.batch_log2)
         m.d.comb += schedule.epoch.eq(

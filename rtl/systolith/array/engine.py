@@ -91,11 +91,16 @@ class Engine(Block):
                 row.push.eq(dispatcher.push[mine]),
                 dispatcher.space[mine].eq(row.space),
                 row.entry.eq(dispatcher.entry),
-                row.now.eq(dispatcher.now),
+                row.entry.job.fuse.eq(dispatcher.fuse[i]),
+                row.entry.job.bottom.eq(dispatcher.bottom[i]),
+                row.entry.job.k_rows.eq(dispatcher.k_rows[i]),
+                row.now.eq(dispatcher.clocks[i]),
                 row.read_addr.eq(readout.addr),
                 row.read_tile.eq(readout.tile),
-                row.read_cols.eq(readout.cols),
-                readout.busy[mine].eq(row.read_busy),
+                row.read_col.eq(readout.col),
+                row.read_pick.eq(readout.pick),
+                row.read_pick_col.eq(readout.pick_col),
+                readout.busy[i].eq(row.read_busy),
                 readout.words[i].eq(row.read_word),
                 reporter.done[mine].eq(row.done),
                 event.start[mine].eq(row.start),
@@ -107,9 +112,6 @@ class Engine(Block):
                     reporter.done_slot[i * wide + j].eq(row.done_slot[j]),
                     event.slot[i * wide + j].eq(Mux(row.done[j], row.done_slot[j], 0)),
                 ]
-            if i:
-                above = rows[i - 1]
-                m.d.comb += [row.above_load.eq(above.below_load), row.above.eq(above.below)]
         self._host_writes(m, "x", self.x_write, array.row_tiles, rows)
         self._host_writes(m, "w", self.w_write, array.col_tiles, rows)
         return m

@@ -20,6 +20,7 @@ __all__ = [
     "event_layout",
     "layout",
     "port_signature",
+    "tile_width",
 ]
 
 
@@ -71,7 +72,8 @@ def _f(name: str, width: Callable[[EngineConfig], int], doc: str) -> Field:
     return Field(name=name, width=width, doc=doc)
 
 
-def _tile_width(tiles: int) -> int:
+def tile_width(tiles: int) -> int:
+    """Bits of the number of one of ``tiles`` tiles; at least one, so that the field exists."""
     return max(1, ceil_log2(tiles))
 
 
@@ -83,7 +85,7 @@ PORTS: tuple[Port, ...] = (
         fields=(
             _f("data", lambda c: c.array.tile * c.array.act_width, "T activations, lowest k first"),
             _f("addr", lambda c: c.x_width, "word of the bank"),
-            _f("tile", lambda c: _tile_width(c.array.row_tiles), "row tile within the band"),
+            _f("tile", lambda c: tile_width(c.array.row_tiles), "row tile within the band"),
             _f("row_mask", lambda c: c.array.row_bands, "row bands that take the word"),
             _f("col_mask", lambda c: c.array.col_bands, "column bands that take the word"),
         ),
@@ -95,7 +97,7 @@ PORTS: tuple[Port, ...] = (
         fields=(
             _f("data", lambda c: c.array.tile * c.array.weight_width, "T weights, lowest n first"),
             _f("addr", lambda c: c.w_width, "word of the bank"),
-            _f("tile", lambda c: _tile_width(c.array.col_tiles), "column tile within the band"),
+            _f("tile", lambda c: tile_width(c.array.col_tiles), "column tile within the band"),
             _f("row_mask", lambda c: c.array.row_bands, "row bands that take the word"),
             _f("col_mask", lambda c: c.array.col_bands, "column bands that take the word"),
         ),
@@ -168,19 +170,19 @@ PORTS: tuple[Port, ...] = (
     Port(
         name="y_request",
         to_engine=True,
-        doc="Reads one accumulator word of each masked band; taken when none of them is in use.",
+        doc="Reads an accumulator word of the masked row bands; taken when none of them is in use.",
         fields=(
             _f("addr", lambda c: c.y_width, "word of the bank"),
-            _f("tile", lambda c: _tile_width(c.array.col_tiles), "column tile within the band"),
+            _f("tile", lambda c: tile_width(c.array.col_tiles), "column tile within the band"),
             _f("row_mask", lambda c: c.array.row_bands, "row bands to sum over"),
-            _f("col_mask", lambda c: c.array.col_bands, "column bands to sum over"),
+            _f("col", lambda c: tile_width(c.array.col_bands), "column band"),
         ),
     ),
     Port(
         name="y_data",
         to_engine=False,
         waits=False,
-        doc="T sums over the masked bands, a fixed number of cycles after the request. No ready.",
+        doc="T sums over the masked row bands, a fixed time after the request. No ready.",
         fields=(
             _f("data", lambda c: c.array.tile * c.acc_width, "T int32 results, lowest n first"),
         ),

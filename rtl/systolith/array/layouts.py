@@ -14,6 +14,7 @@ __all__ = [
     "psum_row",
     "reach_width",
     "row_command",
+    "sum_command",
     "weight_command",
     "weight_word",
     "y_command",
@@ -88,12 +89,28 @@ def weight_command(config: EngineConfig) -> data.StructLayout:
     )
 
 
-def y_command(config: EngineConfig) -> data.StructLayout:
-    """Result of one cycle: where it goes and how.
+def sum_command(config: EngineConfig) -> data.StructLayout:
+    """What an accumulator bank does with its lanes' next partial sums.
 
-    ``add`` adds to the stored value, otherwise it is overwritten. ``cols`` columns from here on
-    are written. ``first`` marks the first result of a tile, ``last`` the final one of command
-    ``slot``. Within a tile, addresses follow each other; all but the tokens stays the same.
+    ``add`` adds to the word at ``addr``, otherwise it is overwritten; only in the first ``cols``
+    columns from here on.
+    """
+    return PackedStruct(
+        {
+            "valid": 1,
+            "add": 1,
+            "addr": config.y_width,
+            "cols": bits_for(config.array.cols),
+        }
+    )
+
+
+def y_command(config: EngineConfig) -> data.StructLayout:
+    """Result of one cycle: what its accumulators do, and what belongs to it.
+
+    The fields of :func:`sum_command`; ``first`` marks the first result of a tile, ``last`` the
+    final one of command ``slot``, ``reach`` counts the column bands to the right that take the
+    command. Within a tile, addresses follow each other; all but the tokens stays the same.
     """
     return PackedStruct(
         {

@@ -1,35 +1,53 @@
-"""Accumulator commands on their way: a long delay in few registers."""
+"""Commands on their way from tile to tile, in few registers."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data
 
-from systolith.array.config import EngineConfig
-from systolith.array.layouts import y_command
-
 __all__ = ["marched"]
 
 
-def marched(m: Module, config: EngineConfig, command: data.View, cycles: int) -> data.View:
+def marched(
+    m: Module,
+    command: data.View,
+    cycles: int,
+    *,
+    spacing: int,
+    tokens: Iterable[str],
+    counts: Iterable[str] = (),
+) -> Any:
     """``command`` as it was ``cycles`` cycles ago.
 
     Only its tokens change in every cycle; they pass through shift registers. The rest is the same
-    for a whole tile, which lasts ``r`` cycles or longer: it is handed on at the delayed tile
-    start, from one register to the next, each of which bridges up to ``r`` cycles. The address
-    is counted again at the end.
+    for a whole tile, which lasts ``spacing`` cycles or longer: it is handed on at the delayed tile
+    start, from one register to the next, each of which bridges up to ``spacing`` cycles. Fields
+    that count up within a tile are counted again at the end.
+
+    Parameters
+    ----------
+    m
+        Where the registers go.
+    command
+        Has the token ``first``, set at the start of a tile.
+    cycles
+        Delay, at least 1.
+    spacing
+        Fewest cycles between two starts.
+    tokens, counts
+        Fields of one bit that change in every cycle, and fields that count.
     """
-    spacing = config.array.band_rows
-    layout = y_command(config)
+    layout = command.shape()
     lines = {}
-    for token in ("valid", "first", "last"):
-        line = Signal(cycles, name=f"{token}_line", reset_less=token == "last")
+    for token in tokens:
+        line = Signal(cycles, name=f"{token}_line", reset_less=token != "valid")
         m.d.sync += line.eq(Cat(getattr(command, token), line))
         lines[token] = line
 
     held, passed = command, 0
     while passed < cycles:
-        # At first the address moves on in every cycle; later it is held for the whole tile.
+        # At first the counts move on in every cycle; later they are held for the whole tile.
         step = min(spacing, cycles - passed) if passed else 1
         due = passed + step - 1
         start = lines["first"][due - 1] if due else command.first
@@ -39,11 +57,9 @@ def marched(m: Module, config: EngineConfig, command: data.View, cycles: int) ->
         held, passed = late, passed + step
 
     out: Any = Signal(layout, name=f"after_{cycles}")
-    addr = Signal(config.y_width, name=f"addr_after_{cycles}", reset_less=True)
-    m.d.comb += [
-        out.eq(held),
-        *(getattr(out, token).eq(line[-1]) for token, line in lines.items()),
-        out.addr.eq(Mux(lines["first"][-1], held.addr, addr)),
-    ]
-    m.d.sync += addr.eq(out.addr + 1)
+    m.d.comb += [out.eq(held), *(out[token].eq(line[-1]) for token, line in lines.items())]
+    for name in counts:
+        counter = Signal(len(out[name]), name=f"{name}_after_{cycles}", reset_less=True)
+        m.d.comb += out[name].eq(Mux(lines["first"][-1], held[name], counter))
+        m.d.sync += counter.eq(out[name] + 1)
     return out

@@ -1,4 +1,4 @@
-"""Queue of one group: commands that know the cycle in which they start."""
+"""Queue of one band: commands that know the cycle in which they start."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data
@@ -15,7 +15,7 @@ __all__ = ["StartQueue", "entry_layout", "now_width"]
 
 
 def now_width(config: EngineConfig) -> int:
-    """Bits of the engine's clock, enough to tell every queued start from the past."""
+    """Bits of a row band's clock, enough to tell every queued start from the past."""
     return config.time_width + 1
 
 
@@ -28,8 +28,8 @@ class StartQueue(Block):
     """Holds scheduled jobs in order and releases each in its cycle.
 
     Start times are computed beforehand and increase by 2 or more, so nothing here waits for
-    anything but the clock. The next job stands in registers two cycles after it was pushed;
-    ``queue_depth - 1`` more wait in a memory.
+    anything but the clock. The next start stands in a register two cycles after it was pushed;
+    the job itself is read from the queue's memory when it is released.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class StartQueue(Block):
     space : Out(1)
         Another entry fits.
     now : In
-        The engine's clock.
+        The clock of the row band.
     load, job : Out(1), Out(job_layout)
         The head, in the cycle of its start.
     """
@@ -70,41 +70,46 @@ class StartQueue(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        layout = entry_layout(self.config)
-        following = Signal(layout, reset_less=True)
-        waiting = Signal()  # `following` holds a job
-        m.d.comb += self.job.eq(following.job)
-        m.d.sync += self.load.eq(waiting & ~self.load & (following.start == self.now))
+        waiting = Signal()  # `start` is that of a job in the queue
+        start = Signal(now_width(self.config), reset_less=True)
+        m.d.sync += self.load.eq(waiting & ~self.load & (start == self.now))
+        if self.config.control.queue_depth == 1:
+            self._single(m, waiting, start)
+        else:
+            self._several(m, waiting, start, platform)
+        return m
 
-        depth = self.config.control.queue_depth - 1
-        if not depth:
-            m.d.comb += self.space.eq(~waiting)
-            with m.If(self.push):
-                m.d.sync += [following.eq(self.entry), waiting.eq(1)]
-            with m.Elif(self.load):
-                m.d.sync += waiting.eq(0)
-            return m
+    def _single(self, m: Module, waiting: Signal, start: Signal) -> None:
+        job = Signal(job_layout(self.config), reset_less=True)
+        m.d.comb += [self.space.eq(~waiting), self.job.eq(job)]
+        with m.If(self.push):
+            m.d.sync += [start.eq(self.entry.start), job.eq(self.entry.job), waiting.eq(1)]
+        with m.Elif(self.load):
+            m.d.sync += waiting.eq(0)
 
-        store = RegisterFile(depth=depth, width=layout.size)
-        m.submodules.store = place(store, platform)
+    def _several(self, m: Module, waiting: Signal, start: Signal, platform: object) -> None:
+        depth = self.config.control.queue_depth  # a power of two: the pointers wrap
+        starts = RegisterFile(depth=depth, width=now_width(self.config))
+        jobs = RegisterFile(depth=depth, width=job_layout(self.config).size)
+        m.submodules.starts = place(starts, platform)
+        m.submodules.jobs = place(jobs, platform)
         head, tail = Signal(range(depth)), Signal(range(depth))
         count = Signal(bits_for(depth))
-        take = Signal()
+        take = Signal()  # a start that is not yet in the register moves there
+        for store, value in ((starts, self.entry.start), (jobs, self.entry.job)):
+            m.d.comb += [store.w_en.eq(self.push), store.w_addr.eq(tail), store.w_data.eq(value)]
         m.d.comb += [
             self.space.eq(count != depth),
-            store.w_en.eq(self.push),
-            store.w_addr.eq(tail),
-            store.w_data.eq(self.entry),
-            store.r_addr.eq(head),
-            take.eq((count != 0) & (~waiting | self.load)),
+            starts.r_addr.eq(head + waiting),
+            jobs.r_addr.eq(head),
+            self.job.eq(jobs.r_data),
+            take.eq(Mux(waiting, self.load & (count > 1), count != 0)),
         ]
         with m.If(take):
-            m.d.sync += following.eq(data.View(layout, store.r_data))
+            m.d.sync += start.eq(starts.r_data)
         m.d.sync += [
             waiting.eq(take | (waiting & ~self.load)),
-            count.eq(count + self.push - take),
+            count.eq(count + self.push - self.load),
+            head.eq(head + self.load),
+            tail.eq(tail + self.push),
         ]
-        for pointer, moves in ((head, take), (tail, self.push)):
-            with m.If(moves):
-                m.d.sync += pointer.eq(Mux(pointer == depth - 1, 0, pointer + 1))
-        return m

@@ -1,6 +1,6 @@
 """Completions: which commands are outstanding, and which have to be reported."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -9,7 +9,8 @@ from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
 from systolith.array.interface import layout
 from systolith.array.packed import PackedArray
-from systolith.hierarchy import Block
+from systolith.hierarchy import Block, place
+from systolith.memory.sram import RegisterFile
 
 __all__ = ["Reporter"]
 
@@ -70,7 +71,8 @@ class Reporter(Block):
         m = Module()
         slots = self.config.control.outstanding
         used, finished = Signal(slots), Signal(slots)
-        tags = Array(Signal(self.config.control.tag_width, name=f"tag_{n}") for n in range(slots))
+        tags = RegisterFile(depth=slots, width=self.config.control.tag_width)
+        m.submodules.tags = place(tags, platform)
 
         m.d.comb += self.slot_free.eq(~used.all())
         report = Signal.like(self.slot)
@@ -100,14 +102,18 @@ class Reporter(Block):
             finished.eq((finished | reached) & ~chosen),
             used.eq((used | Mux(self.taken, 1 << self.slot, 0)) & ~chosen),
         ]
-        with m.If(self.taken):
-            m.d.sync += tags[self.slot].eq(self.tag)
+        m.d.comb += [
+            tags.w_en.eq(self.taken),
+            tags.w_addr.eq(self.slot),
+            tags.w_data.eq(self.tag),
+            tags.r_addr.eq(report),
+        ]
         with m.If(room):
             m.d.sync += self.completion.valid.eq(self.refusal.valid | take)
             m.d.sync += self.completion.payload.eq(self.refusal.payload)
             with m.If(~self.refusal.valid):
                 m.d.sync += [
-                    self.completion.p.tag.eq(tags[report]),
+                    self.completion.p.tag.eq(tags.r_data),
                     self.completion.p.code.eq(Code.OK),
                 ]
         return m

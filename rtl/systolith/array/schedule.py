@@ -1,12 +1,11 @@
 """Start times: the max-plus recurrence over bands, in hardware."""
 
-from collections.abc import Sequence
-
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import bits_for, ceil_log2
+from amaranth.utils import bits_for
 
 from systolith.array.config import EngineConfig
+from systolith.array.packed import PackedArray
 from systolith.array.queue import now_width
 from systolith.hierarchy import Block
 
@@ -22,8 +21,9 @@ class Schedule(Block):
 
         A = max(free times of the members, earliest),   after which they are all free at A + total.
 
-    The free times count down, biased by the largest lag and stopping at zero: a band that has been
-    free for longer than any lag cannot bind.
+    All times are later than they seem by ``max_skew`` cycles, the largest lag: a band that is free
+    by then binds nobody, and its time may be forgotten. Times are values of a clock that wraps;
+    they are compared by the sign of their difference, and ``full`` keeps that short.
 
     Parameters
     ----------
@@ -34,10 +34,10 @@ class Schedule(Block):
     -------
     members : In(bands)
         Bands of the group; stable from ``snapshot`` to ``commit``.
-    skew : In
-        Lag of the group's first band.
+    skew, column_skew : In
+        Lag of the group's first band, and the part of it that comes from its column.
     snapshot : In(1)
-        Starts a computation; all times are relative to this cycle.
+        Starts a computation.
     epoch : In
         Earliest start of the command, in cycles from the snapshot; given with it.
     gap : In(1)
@@ -47,86 +47,120 @@ class Schedule(Block):
     commit : In(1)
         ``dispatch_steps - 1`` cycles after the snapshot, or never: occupy the members.
     start : Out
-        Clock value in the cycle before the leader starts, valid with ``commit``.
-    now : Out
-        The clock.
+        For every row band of the group, the value of its clock in the cycle before it starts.
+        Valid with ``commit``.
+    clocks : Out(now_width) per row band
+        Each runs ``r`` cycles behind the one above.
     busy : Out(bands)
-        The band has work left.
+        The band has work left, or had until at most ``max_skew`` cycles ago.
+    full : Out(1)
+        The latest command ends so late that the next one must wait for its snapshot.
     """
 
     members: Signal
     skew: Signal
+    column_skew: Signal
     snapshot: Signal
     epoch: Signal
     gap: Signal
     total: Signal
     commit: Signal
     start: Signal
-    now: Signal
     busy: Signal
+    full: Signal
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        width = config.time_width
         super().__init__(
             {
                 "members": In(config.array.bands),
                 "skew": In(bits_for(config.max_skew)),
+                "column_skew": In(bits_for(config.max_skew)),
                 "snapshot": In(1),
-                "epoch": In(width),
+                "epoch": In(config.epoch_width),
                 "gap": In(1),
-                "total": In(width),
+                "total": In(bits_for(config.longest_command)),
                 "commit": In(1),
                 "start": Out(now_width(config)),
-                "now": Out(now_width(config)),
+                "clocks": Out(PackedArray(now_width(config), config.array.row_bands)),
                 "busy": Out(config.array.bands),
+                "full": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, array = self.config, self.config.array
-        m.d.sync += self.now.eq(self.now + 1)
+        width = now_width(config)
+        now = Signal(width)
+        m.d.sync += now.eq(now + 1)
+        for i in range(array.row_bands):
+            # `start` below is late by max_skew, and names the cycle before.
+            init = (config.max_skew + 1 - i * array.band_rows) % (1 << width)
+            clock = Signal(width, name=f"clock_{i}", init=init)
+            m.d.sync += clock.eq(clock + 1)
+            m.d.comb += self.clocks[i].eq(clock)
 
-        free = [Signal(config.time_width, name=f"free_{n}") for n in range(array.bands)]
-        released = Signal(config.time_width + 1)
-        for n, left in enumerate(free):
-            lag = (n // array.col_bands) * array.band_rows + (n % array.col_bands) * array.band_cols
-            m.d.comb += self.busy[n].eq(left > config.max_skew - lag)
+        begin, released = Signal(width), Signal(width)
+        times: list[tuple[Value, Value]] = []  # binds, until when
+        for n in range(array.bands):
+            free = Signal(width, name=f"free_{n}", reset_less=True)
+            bound = Signal(name=f"bound_{n}")
             with m.If(self.commit & self.members[n]):
-                m.d.sync += left.eq(released)
-            with m.Elif(left != 0):
-                m.d.sync += left.eq(left - 1)
+                m.d.sync += [free.eq(released), bound.eq(1)]
+            with m.Elif(free == now):
+                m.d.sync += bound.eq(0)
+            m.d.comb += self.busy[n].eq(bound)
+            times.append((bound & self.members[n], free))
 
-        # A tree of maxima, one level per cycle; then the other two bounds.
-        taken = Signal(now_width(config))
-        floor = Signal(config.time_width + 1)
-        latest = self._latest(m, [Mux(self.members[n], left, 0) for n, left in enumerate(free)])
-        bias = Signal.like(self.skew)
-        m.d.comb += bias.eq(config.max_skew - self.skew)
+        # While a command is on its way the bands' times stay, so the tree needs no alignment.
+        binds, latest = self._latest(m, times)
+        earliest, taken, floor = Signal(width), Signal(width), Signal(width)
         with m.If(self.snapshot):
-            m.d.sync += [taken.eq(self.now), floor.eq(self.epoch + bias)]
-        clear = Signal(config.time_width + 1)
-        begin = Signal(config.time_width + 1)
-        m.d.comb += clear.eq(latest + Mux(self.gap, config.accumulate_gap, 0))
-        m.d.sync += begin.eq(Mux(clear > floor, clear, floor))
-        m.d.comb += [
-            released.eq(begin + self.total - config.dispatch_steps),
-            self.start.eq(taken + begin - bias - 1),
+            m.d.sync += [
+                earliest.eq(self.epoch + (config.max_skew - self.skew)),
+                taken.eq(now),
+            ]
+        clear, waits = Signal(width), Signal()
+        m.d.sync += [
+            floor.eq(earliest + taken),
+            clear.eq(latest + Mux(self.gap, config.accumulate_gap, 0)),
+            waits.eq(binds),
+            begin.eq(Mux(waits & _later(clear, floor), clear, floor)),
         ]
+        m.d.comb += [
+            released.eq(begin + self.total),
+            self.start.eq(begin + self.column_skew),
+        ]
+        # Every command waits here for the one before, so none that is earlier ends later.
+        end, left = Signal(width, reset_less=True), Signal(width)
+        m.d.comb += left.eq(end - now)
+        with m.If(self.commit):
+            m.d.sync += [end.eq(released), self.full.eq(1)]
+        with m.Elif(left[config.backlog_log2 :] == 0):
+            m.d.sync += self.full.eq(0)
         return m
 
-    def _latest(self, m: Module, values: Sequence[Value]) -> Value:
-        """Maximum of ``values``, registered at every level of the tree and padded to its depth."""
-        levels = self.config.dispatch_steps - 2
-        for level in range(levels):
-            if level >= ceil_log2(self.config.array.bands):
-                pairs = [(value, value) for value in values]
-            else:
-                pairs = list(zip(values[::2], values[1::2], strict=True))
-            values = []
-            for n, (left, right) in enumerate(pairs):
-                top = Signal(self.config.time_width, name=f"latest_{level}_{n}")
-                m.d.sync += top.eq(Mux(left > right, left, right) if left is not right else left)
-                values.append(top)
-        return values[0]
+    def _latest(self, m: Module, times: list[tuple[Value, Value]]) -> tuple[Value, Value]:
+        """Whether any of ``times`` binds and the latest that does, registered at every level."""
+        level = 0
+        while len(times) > 1:
+            pairs = list(zip(times[::2], times[1::2], strict=True))
+            times = []
+            for n, ((left_binds, left), (right_binds, right)) in enumerate(pairs):
+                binds = Signal(name=f"binds_{level}_{n}")
+                latest = Signal(now_width(self.config), name=f"latest_{level}_{n}")
+                rightmost = right_binds & (~left_binds | _later(right, left))
+                m.d.sync += [
+                    binds.eq(left_binds | right_binds),
+                    latest.eq(Mux(rightmost, right, left)),
+                ]
+                times.append((binds, latest))
+            level += 1
+        return times[0]
+
+
+def _later(a: Value, b: Value) -> Value:
+    """``a`` comes after ``b`` on a clock that wraps."""
+    difference: Value = (b - a)[: len(b)]
+    return difference[-1]

@@ -14,25 +14,34 @@ from systolith.hierarchy import Block
 
 __all__ = ["Sequencer", "job_layout"]
 
+# What is needed of a job after its first cycle; counters and addresses take over the rest.
+_KEPT = (
+    *("m_end", "row_one", "short", "inner_end", "inner_one", "k_rows", "n_last", "n_inside"),
+    *("accumulate", "fuse", "bottom", "reach", "slot"),
+)
+
 
 def job_layout(config: EngineConfig) -> data.StructLayout:
-    """A checked command as one band runs it. Counts are stored less one where they end loops."""
+    """A checked command as one row band runs it. Counts are stored less one."""
     a = config.array
     return PackedStruct(
         {
-            "m_end": config.period_width,  # last row
-            "period_end": config.period_width,  # last cycle of a tile
-            "k_end": config.tiles_width,
-            "n_end": config.tiles_width,
-            "k_last": bits_for(a.rows),  # rows of the last K tile, from this band on
-            "n_last": bits_for(a.cols),
+            "m_end": bits_for(config.max_m - 1),  # last row
+            "row_one": 1,  # m_end is 0
+            "short": 1,  # fewer than r rows: a tile then lasts as long as its weights take to load
+            "inner_end": bits_for(config.max_tiles - 1),
+            "outer_end": bits_for(config.max_tiles - 1),
+            "inner_one": 1,  # inner_end is 0
+            "outer_one": 1,
+            "k_rows": bits_for(a.band_rows),  # this band's rows of the last K tile
+            "n_last": bits_for(a.cols),  # columns of the last N tile, from this band on
             "x_base": config.x_width,
             "w_base": config.w_width,
             "y_base": config.y_width,
             "n_inside": 1,
             "accumulate": 1,
             "fuse": 1,  # joined to the band above
-            "below": bits_for(a.row_bands - 1),  # bands below that join this one
+            "bottom": 1,  # no band below joins this one
             "reach": reach_width(a),  # bands to the right that join
             "slot": bits_for(config.control.outstanding - 1),
         }
@@ -44,8 +53,8 @@ class Sequencer(Block):
 
     A job is loaded at the end of the cycle in which it is offered; the first cycle of its first
     tile follows. It must be offered only when the band is idle or in the last cycle of its work:
-    start times are computed beforehand, nothing here waits. Row bands that are fused below get the
-    same job through ``down``, exactly ``r`` cycles later.
+    start times are computed beforehand, nothing here waits. The row bands of a group each run the
+    same loops, one ``r`` cycles behind the other.
 
     Cycles count from the loop's own cycle: the weight command leaves 1 cycle later, the activation
     ``1 + weight_lead``, the accumulator command ``acc_delay`` cycles after that.
@@ -59,29 +68,22 @@ class Sequencer(Block):
     -------
     load, job : In(1), In(job_layout)
         Start a job.
-    down_load, down : Out(1), Out(job_layout)
-        The job for the band below, ``r`` cycles after this band took it.
     weights, rows, y : Out
         Commands of the band's weight banks, activation banks and first accumulator.
     """
 
     load: Signal
     job: data.View
-    down_load: Signal
-    down: data.View
     weights: data.View
     rows: data.View
     y: data.View
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        job = job_layout(config)
         super().__init__(
             {
                 "load": In(1),
-                "job": In(job),
-                "down_load": Out(1),
-                "down": Out(job),
+                "job": In(job_layout(config)),
                 "weights": Out(weight_command(config)),
                 "rows": Out(row_command(config)),
                 "y": Out(y_command(config)),
@@ -93,23 +95,23 @@ class Sequencer(Block):
         config = self.config
         band_rows = config.array.band_rows
 
-        # Loop state: cycle of the tile, inner tile, outer tile.
-        job = Signal(job_layout(config))
+        layout = job_layout(config)
+        job = Signal(PackedStruct({name: layout[name].shape for name in _KEPT}), reset_less=True)
+        with m.If(self.load):
+            m.d.sync += (job[name].eq(self.job[name]) for name in _KEPT)
+
+        # Loop state: cycle of the tile, and tiles that are left in the inner and outer loop.
         running = Signal()
-        ahead = Signal(config.period_width + 1)  # cycle within the tile, and one more
+        ahead = Signal(config.period_width)  # cycle within the tile, and one more
         first = Signal()  # first cycle of a tile
-        inner = Signal(config.tiles_width)
-        outer = Signal(config.tiles_width)
-        fresh = Signal()  # first tile of the job
-        k_first = Signal()
-        inner_end = Signal()
-        k_end = Signal()
-        n_end = Signal()
+        inner, outer = Signal.like(job.inner_end), Signal.like(self.job.outer_end)
+        inner_first, outer_first = Signal(), Signal()
+        inner_last, outer_last = Signal(), Signal()
+        k_first, k_end, n_end = Signal(), Signal(), Signal()
         m.d.comb += [
-            inner_end.eq(inner == Mux(job.n_inside, job.n_end, job.k_end)),
-            k_end.eq(Mux(job.n_inside, outer, inner) == job.k_end),
-            n_end.eq(Mux(job.n_inside, inner, outer) == job.n_end),
-            k_first.eq(Mux(job.n_inside, outer, inner) == 0),
+            k_first.eq(Mux(job.n_inside, outer_first, inner_first)),
+            k_end.eq(Mux(job.n_inside, outer_last, inner_last)),
+            n_end.eq(Mux(job.n_inside, inner_last, outer_last)),
         ]
 
         # Addresses. The operand of the inner dimension walks on from tile to tile and returns to
@@ -122,15 +124,14 @@ class Sequencer(Block):
         use_row = Signal()
         last_row = Signal()
         use_weight = Signal()
-        inner_done = Signal()
-        all_done = Signal()
+        rows_end, loaded, loads_end = Signal(), Signal(), Signal()
+        m.d.comb += [rows_end.eq(ahead == job.m_end), loaded.eq(ahead == band_rows - 1)]
         m.d.sync += [
-            tile_end.eq(running & ~tile_end & (ahead == job.period_end)),
+            tile_end.eq(running & Mux(job.short, loaded, rows_end)),
             use_row.eq(use_row & ~last_row),
-            last_row.eq(use_row & ~last_row & (ahead == job.m_end)),
-            use_weight.eq(use_weight & (ahead != band_rows)),
-            inner_done.eq(inner_end),
-            all_done.eq(k_end & n_end),
+            last_row.eq(use_row & rows_end),
+            loads_end.eq(loaded),
+            use_weight.eq(use_weight & ~loads_end),
         ]
         m.d.sync += [w_addr.eq(w_addr + use_weight), ahead.eq(ahead + 1), first.eq(0)]
         for addr, home, walks in (
@@ -141,31 +142,43 @@ class Sequencer(Block):
             m.d.comb += following.eq(addr + use_row)
             m.d.sync += addr.eq(following)
             with m.If(tile_end):
-                with m.If(inner_done & ~walks):
+                with m.If(inner_last & ~walks):
                     m.d.sync += home.eq(following)
-                with m.If(inner_done == walks):
+                with m.If(inner_last == walks):
                     m.d.sync += addr.eq(home)
         with m.If(tile_end):
-            m.d.sync += [ahead.eq(1), first.eq(1), fresh.eq(0), inner.eq(inner + 1)]
-            with m.If(inner_done):
-                m.d.sync += [inner.eq(0), outer.eq(outer + 1)]
-            with m.If(all_done):
+            m.d.sync += [ahead.eq(1), first.eq(1)]
+            with m.If(inner_last):
+                m.d.sync += [
+                    inner.eq(job.inner_end),
+                    inner_first.eq(1),
+                    inner_last.eq(job.inner_one),
+                    outer.eq(outer - 1),
+                    outer_first.eq(0),
+                    outer_last.eq(outer == 1),
+                ]
+            with m.Else():
+                m.d.sync += [inner.eq(inner - 1), inner_first.eq(0), inner_last.eq(inner == 1)]
+            with m.If(inner_last & outer_last):
                 m.d.sync += running.eq(0)
             with m.Else():
-                m.d.sync += [use_row.eq(1), last_row.eq(job.m_end == 0), use_weight.eq(1)]
+                m.d.sync += [use_row.eq(1), last_row.eq(job.row_one), use_weight.eq(1)]
         with m.If(self.load):
             m.d.sync += [
-                job.eq(self.job),
                 running.eq(1),
-                fresh.eq(1),
                 tile_end.eq(0),
+                loads_end.eq(0),
                 use_row.eq(1),
-                last_row.eq(self.job.m_end == 0),
+                last_row.eq(self.job.row_one),
                 use_weight.eq(1),
                 ahead.eq(1),
                 first.eq(1),
-                inner.eq(0),
-                outer.eq(0),
+                inner.eq(self.job.inner_end),
+                outer.eq(self.job.outer_end),
+                inner_first.eq(1),
+                outer_first.eq(1),
+                inner_last.eq(self.job.inner_one),
+                outer_last.eq(self.job.outer_one),
                 w_addr.eq(self.job.w_base),
                 x_addr.eq(self.job.x_base),
                 x_home.eq(self.job.x_base),
@@ -173,21 +186,11 @@ class Sequencer(Block):
                 y_home.eq(self.job.y_base),
             ]
 
-        # The band below starts r cycles later with the rows that remain.
-        rest = Mux(job.k_last > band_rows, job.k_last - band_rows, 0)
-        m.d.comb += [
-            self.down_load.eq(running & fresh & (ahead == band_rows) & (job.below != 0)),
-            self.down.eq(job),
-            self.down.k_last.eq(rest),
-            self.down.fuse.eq(1),
-            self.down.below.eq(job.below - 1),
-        ]
-
         # Commands, each delayed to its place in the pipeline.
         m.d.sync += [
             self.weights.valid.eq(use_weight),
             self.weights.first.eq(first),
-            self.weights.start.eq(first & fresh & ~job.fuse),
+            self.weights.start.eq(first & inner_first & outer_first & ~job.fuse),
             self.weights.addr.eq(w_addr),
             self.weights.reach.eq(job.reach),
         ]
@@ -197,13 +200,13 @@ class Sequencer(Block):
             rows.valid.eq(use_row),
             rows.swap.eq(use_row & first),
             rows.addr.eq(x_addr),
-            rows.rows.eq(Mux(k_end & (job.k_last < band_rows), job.k_last, band_rows)),
+            rows.rows.eq(Mux(k_end, job.k_rows, band_rows)),
             rows.fuse.eq(job.fuse),
             rows.reach.eq(job.reach),
-            y.valid.eq(use_row & (job.below == 0)),
-            y.first.eq(use_row & (job.below == 0) & first),
+            y.valid.eq(use_row & job.bottom),
+            y.first.eq(use_row & job.bottom & first),
             y.add.eq(job.accumulate | ~k_first),
-            y.last.eq(k_end & n_end & last_row),
+            y.last.eq(inner_last & outer_last & last_row & job.bottom),
             y.addr.eq(y_addr),
             y.cols.eq(Mux(n_end, job.n_last, config.array.cols)),
             y.reach.eq(job.reach),
@@ -212,6 +215,15 @@ class Sequencer(Block):
         lead = 1 + config.array.weight_lead
         m.d.comb += [
             self.rows.eq(delayed(m, rows, lead, "rows")),
-            self.y.eq(marched(m, config, y, lead + config.acc_delay)),
+            self.y.eq(
+                marched(
+                    m,
+                    y,
+                    lead + config.acc_delay,
+                    spacing=band_rows,
+                    tokens=("valid", "first", "last"),
+                    counts=("addr",),
+                )
+            ),
         ]
         return m

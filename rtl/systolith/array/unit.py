@@ -1,6 +1,8 @@
 """Everything that belongs to one band outside the array: queue, sequencer, banks, accumulators."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from collections.abc import Sequence
+
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -10,14 +12,23 @@ from systolith.array.band_row import band_signature
 from systolith.array.config import EngineConfig
 from systolith.array.delay import delayed
 from systolith.array.feeder import Feeder
-from systolith.array.layouts import act_word, weight_command, weight_word, y_command, y_word
-from systolith.array.packed import PackedStruct
+from systolith.array.interface import tile_width
+from systolith.array.layouts import (
+    act_word,
+    reach_width,
+    weight_command,
+    weight_word,
+    y_command,
+    y_word,
+)
+from systolith.array.march import marched
+from systolith.array.packed import PackedArray, PackedStruct
 from systolith.array.queue import StartQueue, entry_layout, now_width
-from systolith.array.sequencer import Sequencer, job_layout
+from systolith.array.sequencer import Sequencer
 from systolith.array.weights import WeightBanks
 from systolith.hierarchy import Block, place
 
-__all__ = ["BandUnit", "write_signature"]
+__all__ = ["BandUnit", "picked", "write_signature"]
 
 
 def write_signature(addr: int, word: data.ArrayLayout, tiles: int) -> wiring.Signature:
@@ -28,9 +39,9 @@ def write_signature(addr: int, word: data.ArrayLayout, tiles: int) -> wiring.Sig
 class BandUnit(Block):
     """Feeds one band of the array and collects its results.
 
-    A job comes from the unit's own queue or, in a fused group, from the unit above. Commands of
-    the weight banks and accumulators come from the unit's own sequencer or march in from the unit
-    on the left. Start times are chosen so that the two never coincide.
+    Every row band of a group runs the job from its leftmost unit's queue. Commands of the weight
+    banks and accumulators come from the unit's own sequencer or march in from the unit on the left.
+    Start times are chosen so that the two never coincide.
 
     Parameters
     ----------
@@ -40,11 +51,7 @@ class BandUnit(Block):
     Members
     -------
     push, entry, space, now
-        The queue of the group that this band leads, see :class:`StartQueue`.
-    above_load, above : In(1), In(job_layout)
-        Job handed down by the unit above.
-    below_load, below : Out(1), Out(job_layout)
-        Job for the unit below.
+        The queue of the groups whose first column this band is in, see :class:`StartQueue`.
     left_weights, left_y : In
         Commands that march in from the left; valid ones take precedence.
     right_weights, right_y : Out
@@ -54,11 +61,13 @@ class BandUnit(Block):
     x_write, w_write : In(write_signature)
         Writes of the host into the banks.
     read_addr, read_tile : In
-        Read-out: address and, one-hot, column tile.
+        Read-out: address and column tile.
     read_busy : Out(1)
         That tile's accumulator is in use in this cycle.
+    read_pick : In(tile)
+        For each lane, column tile of the request whose word the accumulators give now.
     read_word : Out(y_word)
-        The word, ``memory.latency`` cycles later.
+        That word.
     start, done, done_slot : Out
         First weight row of a command on this leader's port; last result of a command visible.
     """
@@ -72,10 +81,6 @@ class BandUnit(Block):
                 "entry": In(entry_layout(config)),
                 "space": Out(1),
                 "now": In(now_width(config)),
-                "above_load": In(1),
-                "above": In(job_layout(config)),
-                "below_load": Out(1),
-                "below": Out(job_layout(config)),
                 "left_weights": In(weight_command(config)),
                 "left_y": In(y_command(config)),
                 "right_weights": Out(weight_command(config)),
@@ -84,8 +89,9 @@ class BandUnit(Block):
                 "x_write": In(write_signature(config.x_width, act_word(array), array.row_tiles)),
                 "w_write": In(write_signature(config.w_width, weight_word(array), array.col_tiles)),
                 "read_addr": In(config.y_width),
-                "read_tile": In(array.col_tiles),
+                "read_tile": In(tile_width(array.col_tiles)),
                 "read_busy": Out(1),
+                "read_pick": In(PackedArray(tile_width(array.col_tiles), array.tile)),
                 "read_word": Out(y_word(config)),
                 "start": Out(1),
                 "done": Out(1),
@@ -111,10 +117,8 @@ class BandUnit(Block):
             queue.entry.eq(self.entry),
             queue.now.eq(self.now),
             self.space.eq(queue.space),
-            sequencer.load.eq(queue.load | self.above_load),
-            sequencer.job.eq(Mux(self.above_load, self.above.as_value(), queue.job.as_value())),
-            self.below_load.eq(sequencer.down_load),
-            self.below.eq(sequencer.down),
+            sequencer.load.eq(queue.load),
+            sequencer.job.eq(queue.job),
         ]
         m.d.comb += [
             feeder.command.eq(sequencer.rows),
@@ -125,14 +129,9 @@ class BandUnit(Block):
                     sequencer.weights.as_value(),
                 )
             ),
-            sums[0].command.eq(
-                Mux(self.left_y.valid, self.left_y.as_value(), sequencer.y.as_value())
-            ),
             self.right_weights.eq(weights.onward),
-            self.right_y.eq(sums[-1].onward),
-            self.right_y.valid.eq(sums[-1].onward.valid & (sums[-1].onward.reach != 0)),
-            self.right_y.reach.eq(sums[-1].onward.reach - 1),
         ]
+        self._results(m, sequencer.y, sums)
         m.d.comb += [
             self.edge.x.eq(feeder.x),
             self.edge.fuse.eq(feeder.fuse),
@@ -151,24 +150,59 @@ class BandUnit(Block):
             m.d.comb += [
                 accumulator.psums[k].eq(self.edge.s[t * array.tile + k]) for k in range(array.tile)
             ]
-            if t:
-                m.d.comb += accumulator.command.eq(sums[t - 1].onward)
-        self._read(m, sums)
+        for k in range(array.tile):
+            words = [accumulator.r_data[k] for accumulator in sums]
+            m.d.comb += self.read_word[k].eq(picked(words, self.read_pick[k]))
         m.d.comb += [
+            self.read_busy.eq(picked([a.busy for a in sums], self.read_tile)),
             self.start.eq(weights.start),
-            self.done.eq(sums[-1].done),
-            self.done_slot.eq(sums[-1].done_slot),
         ]
         return m
 
-    def _read(self, m: Module, sums: list[Accumulator]) -> None:
-        tile = Signal(PackedStruct({"hot": len(sums)}), name="read")
-        m.d.comb += tile.hot.eq(self.read_tile)
-        late = delayed(m, tile, self.config.memory.latency, "read")
-        word: Value = Mux(late.hot[0], sums[0].r_data.as_value(), 0)
-        for t, accumulator in enumerate(sums[1:], start=1):
-            word |= Mux(late.hot[t], accumulator.r_data.as_value(), 0)
+    def _results(self, m: Module, own: data.View, sums: list[Accumulator]) -> None:
+        """Lead the commands through the accumulators, and their tokens along beside them."""
+        config, array = self.config, self.config.array
+        command = Signal(y_command(config), name="y")
+        m.d.comb += command.eq(Mux(self.left_y.valid, self.left_y.as_value(), own.as_value()))
+        onward: data.View = command
+        for accumulator in sums:
+            m.d.comb += [
+                accumulator.command[field].eq(onward[field])
+                for field in ("valid", "add", "addr", "cols")
+            ]
+            onward = accumulator.onward
+        slot = bits_for(config.control.outstanding - 1)
+        tokens = Signal(
+            PackedStruct({"first": 1, "last": 1, "reach": reach_width(array), "slot": slot})
+        )
+        for field in ("reach", "slot"):
+            m.d.comb += tokens[field].eq(command[field])
         m.d.comb += [
-            self.read_word.eq(word),
-            self.read_busy.eq((self.read_tile & Cat(a.busy for a in sums)).any()),
+            tokens.first.eq(command.valid & command.first),
+            tokens.last.eq(command.valid & command.last),
         ]
+        late = marched(
+            m, tokens, array.band_cols, spacing=array.band_rows, tokens=("first", "last")
+        )
+        m.d.comb += [
+            self.right_y[field].eq(onward[field]) for field in ("valid", "add", "addr", "cols")
+        ]
+        m.d.comb += [self.right_y[field].eq(late[field]) for field in ("first", "last", "slot")]
+        m.d.comb += [
+            self.right_y.valid.eq(onward.valid & (late.reach != 0)),
+            self.right_y.reach.eq(late.reach - 1),
+        ]
+        # The last lane of the last tile writes `sums` cycles after it would pass the command on.
+        ended = Signal(PackedStruct({"last": 1, "slot": slot}))
+        m.d.comb += [ended.last.eq(late.last & (late.reach == 0)), ended.slot.eq(late.slot)]
+        visible = delayed(m, ended, config.memory.latency + config.sum_registers + 1, "ended")
+        m.d.comb += [self.done.eq(visible.last), self.done_slot.eq(visible.slot)]
+
+
+def picked(values: Sequence[Value], index: Value) -> Value:
+    """``values[index]``: a tree of multiplexers over a power of two of values."""
+    level = 0
+    while len(values) > 1:
+        values = [Mux(index[level], b, a) for a, b in zip(values[::2], values[1::2], strict=True)]
+        level += 1
+    return values[0]

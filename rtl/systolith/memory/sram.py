@@ -30,6 +30,8 @@ class Sram(Block):
         Write enables; each covers ``width // lanes`` bits.
     latency : int
         Cycles from ``r_addr`` to ``r_data``: 1, or 2 with an output register.
+    clears : bool
+        There is ``r_clear``; only with an output register, whose reset it is.
 
     Members
     -------
@@ -39,6 +41,8 @@ class Sram(Block):
         Write port.
     r_addr : In
         Read in every cycle.
+    r_clear : In(1)
+        With ``r_addr``: read zero instead.
     r_data : Out(width)
         ``latency`` cycles after its address.
     """
@@ -47,13 +51,19 @@ class Sram(Block):
     w_addr: Signal
     w_data: Signal
     r_addr: Signal
+    r_clear: Signal
     r_data: Signal
 
-    def __init__(self, *, depth: int, width: int, lanes: int = 1, latency: int = 1) -> None:
+    def __init__(
+        self, *, depth: int, width: int, lanes: int = 1, latency: int = 1, clears: bool = False
+    ) -> None:
+        if clears and latency < 2:
+            raise ValueError(f"latency must be 2 or more for clears, not {latency}")
         self.depth = depth
         self.width = width
         self.lanes = lanes
         self.latency = latency
+        self.clears = clears
         address = bits_for(depth - 1)
         super().__init__(
             {
@@ -61,13 +71,15 @@ class Sram(Block):
                 "w_addr": In(address),
                 "w_data": In(width),
                 "r_addr": In(address),
+                **({"r_clear": In(1)} if clears else {}),
                 "r_data": Out(width),
             }
         )
 
     @property
     def module_name(self) -> str:
-        return f"sram_{self.depth}x{self.width}_g{self.lanes}_l{self.latency}"
+        kind = f"sram_{self.depth}x{self.width}_g{self.lanes}_l{self.latency}"
+        return f"{kind}_clears" if self.clears else kind
 
     @property
     def leaf(self) -> dict[str, Any]:
@@ -77,6 +89,7 @@ class Sram(Block):
             "width": self.width,
             "lanes": self.lanes,
             "latency": self.latency,
+            "clears": self.clears,
         }
 
     def elaborate(self, platform: object) -> Module:
@@ -93,12 +106,17 @@ class Sram(Block):
             read.addr.eq(self.r_addr),
             read.en.eq(1),
         ]
-        data = read.data
-        for stage in range(self.latency - 1):
-            late = Signal(self.width, name=f"r_data_{stage}", reset_less=True)
-            m.d.sync += late.eq(data)
-            data = late
-        m.d.comb += self.r_data.eq(data)
+        if self.latency == 1:
+            m.d.comb += self.r_data.eq(read.data)
+            return m
+        late = Signal(self.width, name="r_data_0", reset_less=True)
+        m.d.sync += late.eq(read.data)
+        if self.clears:
+            clear = Signal()
+            m.d.sync += clear.eq(self.r_clear)
+            with m.If(clear):
+                m.d.sync += late.eq(0)
+        m.d.comb += self.r_data.eq(late)
         return m
 
 

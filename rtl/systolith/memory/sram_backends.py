@@ -79,8 +79,8 @@ def sram_verilog(leaf: Mapping[str, Any], target: str) -> str | None:
     Parameters
     ----------
     leaf
-        ``module`` (name), ``depth`` (words), ``width`` (bits), ``lanes`` (write enables) and
-        ``latency`` (cycles), as the generator describes it.
+        ``module`` (name), ``depth`` (words), ``width`` (bits), ``lanes`` (write enables),
+        ``latency`` (cycles) and ``clears`` (has ``r_clear``), as the generator describes it.
     target
         One of :data:`TARGETS`.
 
@@ -88,8 +88,8 @@ def sram_verilog(leaf: Mapping[str, Any], target: str) -> str | None:
     -------
     str or None
         Verilog of one module with ports ``clk``, ``rst``, ``w_en``, ``w_addr``, ``w_data``,
-        ``r_addr``, ``r_data``, or None where the tools infer the best memory from the portable
-        leaf: at most :data:`SHALLOW` words, or any size on ``ice40``.
+        ``r_addr``, ``r_clear`` if it clears, ``r_data``, or None where the tools infer the best
+        memory from the portable leaf: at most :data:`SHALLOW` words, or any size on ``ice40``.
 
     Raises
     ------
@@ -117,6 +117,7 @@ def _ecp5(leaf: Mapping[str, Any], plan: BlockPlan) -> str:
         f"    input [{address - 1}:0] w_addr,",
         f"    input [{width - 1}:0] w_data,",
         f"    input [{address - 1}:0] r_addr,",
+        *(["    input r_clear,"] if leaf["clears"] else []),
         f"    output [{width - 1}:0] r_data",
         ");",
     ]
@@ -127,7 +128,7 @@ def _ecp5(leaf: Mapping[str, Any], plan: BlockPlan) -> str:
         for column, groups in enumerate(plan.columns):
             lines += _block(f"block_{row}_{column}", leaf, plan, groups, row, low)
     if plan.rows == 1:
-        lines.append("    assign r_data = q_0;")
+        choice = "q_0"
     else:
         # The row that was addressed leaves the blocks ``latency`` cycles later: so must its number.
         row_bits = address - low
@@ -138,7 +139,12 @@ def _ecp5(leaf: Mapping[str, Any], plan: BlockPlan) -> str:
         choice = f"q_{plan.rows - 1}"
         for row in reversed(range(plan.rows - 1)):
             choice = f"row_{latency - 1} == {row} ? q_{row} : {choice}"
-        lines.append(f"    assign r_data = {choice};")
+    if leaf["clears"]:
+        # The block's own reset may take the word behind the cleared one with it: gates instead.
+        lines += ["    reg clear_0, clear_1;", "    always @(posedge clk) clear_0 <= r_clear;"]
+        lines.append("    always @(posedge clk) clear_1 <= clear_0;")
+        choice = f"clear_1 ? {width}'d0 : ({choice})"
+    lines.append(f"    assign r_data = {choice};")
     return "\n".join([*lines, "endmodule", ""])
 
 

@@ -7,7 +7,7 @@ name, ports and latency of the portable leaf and keep those registers inside the
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["HALF_USED", "TARGETS", "mac_verilog"]
+__all__ = ["HALF_USED", "TARGETS", "mac_verilog", "multiplier_verilog"]
 
 TARGETS = ("ecp5", "ice40")
 
@@ -71,7 +71,25 @@ def mac_verilog(leaf: Mapping[str, Any], target: str) -> str | None:
     if max(a_width, b_width) > widest or latency not in registers:
         return None
     build = _ecp5 if target == "ecp5" else _ice40
-    body = build(a_width, b_width, registers[latency])
+    return _module(leaf, build(a_width, b_width, registers[latency]))
+
+
+def multiplier_verilog(leaf: Mapping[str, Any], target: str) -> str | None:
+    """Replacement of the control logic's unsigned multiplier.
+
+    ``leaf`` has ``module``, ``a_width`` and ``b_width``; ports as of :func:`mac_verilog`. None on
+    ``ice40``, whose few blocks the array needs, and for operands that a block cannot hold.
+    """
+    if target not in TARGETS:
+        raise ValueError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
+    a_width, b_width = leaf["a_width"], leaf["b_width"]
+    if target == "ice40" or max(a_width, b_width) > _ECP5_WIDTH:
+        return None
+    return _module(leaf, _ecp5(a_width, b_width, _ECP5_REGISTERS[2], signed=False))
+
+
+def _module(leaf: Mapping[str, Any], body: str) -> str:
+    a_width, b_width = leaf["a_width"], leaf["b_width"]
     return (
         f"module {leaf['module']}(\n"
         "    input clk,\n"
@@ -89,14 +107,16 @@ def _connections(ports: Iterable[tuple[str, str]]) -> str:
     return ",\n".join(f"        .{port}({value})" for port, value in ports)
 
 
-def _ecp5(a_width: int, b_width: int, registers: Iterable[str]) -> str:
-    """One MULT18X18D; operands are sign-extended to its 18 bits."""
+def _ecp5(a_width: int, b_width: int, registers: Iterable[str], *, signed: bool = True) -> str:
+    """One MULT18X18D; operands are extended to its 18 bits."""
     ports = []
     for bit in range(_ECP5_WIDTH):
-        ports.append((f"A{bit}", f"a[{min(bit, a_width - 1)}]"))
-        ports.append((f"B{bit}", f"b[{min(bit, b_width - 1)}]"))
+        for port, bus, width in (("A", "a", a_width), ("B", "b", b_width)):
+            inside = signed or bit < width
+            ports.append((f"{port}{bit}", f"{bus}[{min(bit, width - 1)}]" if inside else "1'b0"))
         ports.append((f"C{bit}", "1'b0"))
-    ports += [("SIGNEDA", "1'b1"), ("SIGNEDB", "1'b1"), ("SOURCEA", "1'b0"), ("SOURCEB", "1'b0")]
+    ports += [(f"SIGNED{side}", f"1'b{int(signed)}") for side in "AB"]
+    ports += [("SOURCEA", "1'b0"), ("SOURCEB", "1'b0")]
     # The four multipliers of a slice share these nets: constants and one clock never conflict.
     for index in range(4):
         ports.append((f"CLK{index}", "clk" if index == 0 else "1'b0"))

@@ -175,7 +175,7 @@ class Program:
         """Read every accumulator word of every band."""
         array = self.config.array
         self.read(
-            {"addr": addr, "tile": tile, "row_mask": 1 << i, "col_mask": 1 << j}
+            {"addr": addr, "tile": tile, "row_mask": 1 << i, "col": j}
             for i in range(array.row_bands)
             for j in range(array.col_bands)
             for tile in range(array.col_tiles)

@@ -50,10 +50,9 @@ class EngineModel:
         """T sums for a ``y_request``."""
         a = self.config.array
         words = [
-            self.y[i, j, payload["tile"], payload["addr"]]
+            self.y[i, payload["col"], payload["tile"], payload["addr"]]
             for i in range(a.row_bands)
-            for j in range(a.col_bands)
-            if payload["row_mask"] >> i & 1 and payload["col_mask"] >> j & 1
+            if payload["row_mask"] >> i & 1
         ]
         total: NDArray[np.int64] = np.sum(words, axis=0, dtype=np.int64)
         return total.astype(np.int32)

@@ -15,8 +15,9 @@ from systolith.array import queue as queue_module
 from systolith.array import schedule as schedule_module
 from systolith.array.config import ArrayConfig, ControlConfig, EngineConfig, MemoryConfig
 from systolith.array.interface import layout
+from systolith.array.queue import now_width
 from systolith.array.schedule import Schedule
-from systolith.proofs.reservations import all_of, group_sizes, job_cycles, longest_job, well_formed
+from systolith.proofs.reservations import all_of, any_of, group_sizes, job_cycles, sound
 from systolith.proofs.substitute import Mutant, free, installed, recorded, to_rtlil
 
 __all__ = ["admission_config", "dispatch", "release", "scheduling"]
@@ -74,35 +75,60 @@ class _DispatchMonitor(Elaboratable):
         array = config.array
         (schedule,) = self.design.schedules
         job = dut.entry.job
-        total = Signal(bits_for(longest_job(config)))
-        m.d.comb += [
-            total.eq(job_cycles(job)),
-            Assert(schedule.commit == dut.push.any()),
-        ]
+        m.d.comb += Assert(schedule.commit == dut.push.any())
         for n in range(array.bands):
-            members = 0
-            for other in range(array.bands):
-                down = other // array.col_bands - n // array.col_bands
-                right = other % array.col_bands - n % array.col_bands
-                if down >= 0 and right >= 0:
-                    inside = (job.below >= down) & (job.reach >= right)
-                    members = members | (inside << other)
+            i, j = divmod(n, array.col_bands)
+            first = Signal(name=f"first_{n}")
+            m.d.comb += first.eq(dut.push[n] & ~dut.fuse[i])
+            groups = [
+                self._group(dut, schedule, (i, j), (down, right))
+                for down in group_sizes(i, array.row_bands)
+                for right in group_sizes(j, array.col_bands)
+            ]
             m.d.comb += [
                 Assert(
-                    ~dut.push[n]
+                    ~first
                     | all_of(
                         [
-                            dut.push == 1 << n,
-                            well_formed(config, n, job),
-                            schedule.total == total,
-                            schedule.members == members,
+                            any_of(groups),
+                            sound(config, job),
+                            schedule.total == job_cycles(job, array.band_rows),
                             schedule.skew == _lag(config, n),
+                            schedule.column_skew == j * array.band_cols,
                         ]
                     )
                 ),
-                Cover(dut.push[n] & (job.k_end != 0)),
+                Cover(first & (job.inner_end != 0)),
             ]
         return m
+
+    def _group(
+        self,
+        dut: dispatcher_module.Dispatcher,
+        schedule: Schedule,
+        first: tuple[int, int],
+        size: tuple[int, int],
+    ) -> Value:
+        """The jobs are those of the group that begins at ``first`` and has ``size`` more bands."""
+        array = self.design.config.array
+        (i, j), (down, right) = first, size
+        heads = [(i + d) * array.col_bands + j for d in range(down + 1)]
+        conditions: list[Value] = [
+            dut.push == sum(1 << head for head in heads),
+            schedule.members == sum(1 << (head + q) for head in heads for q in range(right + 1)),
+            dut.entry.job.reach == right,
+            dut.entry.job.n_last <= (right + 1) * array.band_cols,
+        ]
+        for d in range(down + 1):
+            rows, above = dut.k_rows[i + d], dut.k_rows[i + max(d - 1, 0)]
+            conditions += [
+                dut.fuse[i + d] == (d > 0),
+                dut.bottom[i + d] == (d == down),
+                rows <= array.band_rows,
+                # Rows are used from the top without a gap, and the first band's are never none.
+                (rows == 0) | (above == array.band_rows) if d else (rows != 0),
+            ]
+        return all_of(conditions)
 
 
 class _Scheduled(Elaboratable):
@@ -124,29 +150,31 @@ class _Scheduled(Elaboratable):
         with m.Elif(step != 0):
             m.d.sync += step.eq(step + 1)
         m.d.comb += [
-            dut.snapshot.eq(free(m, 1, "snapshot") & (step == 0)),
+            dut.snapshot.eq(free(m, 1, "snapshot") & (step == 0) & ~dut.full),
             dut.commit.eq(free(m, 1, "commit") & (step == wait)),
             dut.epoch.eq(free(m, len(dut.epoch), "epoch")),
             dut.total.eq(free(m, len(dut.total), "total")),
             dut.gap.eq(free(m, 1, "gap")),
             Assume(dut.epoch >= config.dispatch_lead),
-            Assume(dut.epoch <= config.dispatch_lead + longest_job(config)),
             Assume(dut.total >= array.band_rows),
-            Assume(dut.total <= longest_job(config)),
+            Assume(dut.total <= config.longest_command),
         ]
         group = free(m, bits_for(len(self._groups()) - 1), "group")
         kept = Signal.like(group)
         now = Signal.like(group)
         m.d.comb += [now.eq(Mux(step == 0, group, kept)), Assume(group < len(self._groups()))]
         m.d.sync += kept.eq(now)
+        clock = Signal(now_width(config))  # of the first band
         with m.Switch(now):
             for n, (first, members) in enumerate(self._groups()):
                 with m.Case(n):
                     m.d.comb += [
                         dut.members.eq(sum(1 << band for band in members)),
                         dut.skew.eq(_lag(config, first)),
+                        dut.column_skew.eq(first % array.col_bands * array.band_cols),
+                        clock.eq(dut.clocks[first // array.col_bands]),
                     ]
-        self._check(m, dut)
+        self._check(m, dut, clock)
         return m
 
     def _groups(self) -> list[tuple[int, list[int]]]:
@@ -167,12 +195,12 @@ class _Scheduled(Elaboratable):
             for reach in group_sizes(j, array.col_bands)
         ]
 
-    def _check(self, m: Module, dut: Schedule) -> None:
+    def _check(self, m: Module, dut: Schedule, clock: Signal) -> None:
         config = self.config
-        ahead = Signal(len(dut.now))
+        ahead = Signal(len(clock))
         # The schedule names the cycle before the one in which the job is loaded.
         m.d.comb += [
-            ahead.eq(dut.start + 1 - dut.now),
+            ahead.eq(dut.start + 1 - clock),
             Assert(~dut.commit | (ahead >= 3)),  # two cycles pass in the queue
         ]
         overlap: Value = Const(0)
@@ -180,13 +208,11 @@ class _Scheduled(Elaboratable):
         with m.If(dut.commit):
             m.d.sync += joined.eq(dut.members.all())
         for n in range(config.array.bands):
-            left = Signal(len(dut.now), name=f"left_{n}")  # cycles until the band is free
-            local, joins = Signal(len(dut.now), name=f"local_{n}"), dut.commit & dut.members[n]
+            left = Signal(len(clock), name=f"left_{n}")  # cycles until the band is free
+            local, joins = Signal(len(clock), name=f"local_{n}"), dut.commit & dut.members[n]
             m.d.comb += [
                 local.eq(ahead + _lag(config, n) - dut.skew),
                 Assert(~joins | (local >= left)),
-                # More work than the engine ever has under way would not fit the counters.
-                Assume(left <= config.control.outstanding * longest_job(config)),
             ]
             with m.If(joins):
                 m.d.sync += left.eq(local + dut.total - 1)

@@ -83,19 +83,22 @@ def _expected(m: Module, parts: Parts) -> list[Value]:
 
 def _state(m: Module, parts: Parts) -> None:
     config, array = parts.config, parts.config.array
-    width, acc = bits_for(array.rows), config.acc_width
+    width = bits_for(array.rows)
     for queue in parts.queues:  # sums are looked at one by one, so nothing is added to them
-        m.d.comb += [Assume(~queue.job.accumulate), Assume(queue.job.k_end == 0)]
-    delay = config.memory.latency + config.sum_registers  # of the write
+        k_end = Mux(queue.job.n_inside, queue.job.outer_end, queue.job.inner_end)
+        m.d.comb += [Assume(~queue.job.accumulate), Assume(k_end == 0)]
     for n, word in enumerate(_expected(m, parts)):
         for t in range(array.col_tiles):
-            bank = parts.y_banks[n * array.col_tiles + t]
-            command = parts.sums[n * array.col_tiles + t].command
+            tile = n * array.col_tiles + t
+            # The first lane writes this long after its command, each other a cycle later.
+            delay = 1 + config.memory.latency + config.sum_registers
             expected = late(m, word, t * array.tile + delay, f"expected_{n}_{t}")
-            valid = late(m, command.valid, delay, f"valid_{n}_{t}")
+            valid = late(m, parts.sums[tile].command.valid, delay, f"valid_{n}_{t}")
             for lane in range(array.tile):
-                written = bank.w_data.word_select(lane, acc)
+                written = parts.y_banks[tile * array.tile + lane].w_data
                 m.d.comb += Assert(~valid | (written == expected[:width]))
+                expected = late(m, expected, 1, f"expected_{n}_{t}_{lane}")
+                valid = late(m, valid, 1, f"valid_{n}_{t}_{lane}")
     for unit, sequencer in zip(parts.units, parts.sequencers, strict=True):
         m.d.comb += Assert(~(unit.left_y.valid & sequencer.y.valid))
 

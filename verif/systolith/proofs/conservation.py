@@ -9,7 +9,13 @@ from systolith.array import sequencer as sequencer_module
 from systolith.array.config import ArrayConfig, EngineConfig, MemoryConfig
 from systolith.array.sequencer import job_layout
 from systolith.proofs.fabric import late
-from systolith.proofs.reservations import job_cycles, job_period, job_rows, longest_job
+from systolith.proofs.reservations import (
+    job_cycles,
+    job_rows,
+    job_tiles,
+    longest_job,
+    sound,
+)
 from systolith.proofs.substitute import Mutant, free, installed, to_rtlil
 
 __all__ = ["conservation", "conservation_config"]
@@ -48,23 +54,20 @@ class _Counted(Elaboratable):
 
         # The environment: a load only when idle or in the last cycle, with fields that agree.
         left = Signal(bits_for(longest_job(config)))
-        tiles = (job.k_end + 1) * (job.n_end + 1)
-        low = band_rows
+        tiles = job_tiles(job)
         with m.If(dut.load):
-            m.d.sync += left.eq(job_cycles(job))
+            m.d.sync += left.eq(job_cycles(job, band_rows))
         with m.Elif(left != 0):
             m.d.sync += left.eq(left - 1)
         m.d.comb += [
             Assume(~dut.load | (left <= 1)),
-            Assume(job_rows(job) <= config.max_m),
-            Assume(job_period(job) == Mux(job_rows(job) > low, job_rows(job), low)),
-            Assume(tiles <= config.max_tiles),
+            Assume(sound(config, job)),
         ]
 
         lead = 1 + config.array.weight_lead
         rows = job_rows(job) * tiles
         last = left == 1
-        results = Mux(job.below == 0, rows, 0)
+        results = Mux(job.bottom, rows, 0)
         weights, acts, y = dut.weights, dut.rows, dut.y
         wanted: list[tuple[str, int, Value, Value]] = [
             ("weight_rows", 1, weights.valid, tiles * band_rows),

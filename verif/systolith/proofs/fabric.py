@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest.mock import patch
 
-from amaranth.hdl import Assume, Elaboratable, Module, Mux, Signal, Value
+from amaranth.hdl import Assume, Const, Elaboratable, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
+from amaranth.utils import bits_for
 
 from systolith.array import accumulator, feeder, unit, weights
 from systolith.array.accumulator import Accumulator
@@ -20,22 +21,17 @@ from systolith.array.unit import BandUnit
 from systolith.array.unit_row import UnitRow
 from systolith.memory.sram import Sram
 from systolith.numerics.mac import MacCell
-from systolith.proofs.reservations import Reservations
+from systolith.proofs.reservations import Lead, Reservations
 from systolith.proofs.substitute import Mutant, free, installed, recorded, to_rtlil
 
 __all__ = ["Fabric", "Parts", "late"]
 
 
-class _FreeQueue(StartQueue):
-    """Releases any job in any cycle; what is legal is assumed elsewhere."""
+class _OpenQueue(StartQueue):
+    """Queue whose releases the proof drives."""
 
     def elaborate(self, platform: object) -> Module:
-        m = Module()
-        m.d.comb += [
-            self.load.eq(free(m, 1, "load")),
-            self.job.eq(free(m, job_layout(self.config).size, "job")),
-        ]
-        return m
+        return Module()
 
 
 class _OpenMemory(Sram):
@@ -126,6 +122,14 @@ def late(m: Module, value: Value, cycles: int, name: str) -> Value:
     return value
 
 
+def _kept(m: Module, take: Value, value: Value, name: str) -> Value:
+    """``value`` as of the last cycle before this one with ``take``."""
+    register = Signal(len(value), name=name)
+    with m.If(take):
+        m.d.sync += register.eq(value)
+    return register
+
+
 class _Monitor(Elaboratable):
     """Added last: all components exist when its statements are made."""
 
@@ -135,13 +139,60 @@ class _Monitor(Elaboratable):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        queues = self.parts.queues
-        calendar = Reservations(
-            m, self.parts.config, [q.load for q in queues], [q.job for q in queues]
-        )
+        calendar = Reservations(m, self.parts.config, self._released(m))
         m.d.comb += Assume(calendar.legal)
         self.states(m, self.parts)
         return m
+
+    def _released(self, m: Module) -> list[Lead]:
+        """Drive the queues; return the free jobs of each band as the first of a group.
+
+        The row bands below take the job one after the other, ``r`` cycles apart. A band takes
+        one job in ``r`` cycles at most, so one register bridges them.
+        """
+        config, array = self.parts.config, self.parts.config.array
+        leads: list[Lead] = []
+        taken: list[Lead] = []
+        for n, queue in enumerate(self.parts.queues):
+            job = Signal(job_layout(config), name=f"job_{n}")
+            below = Signal(bits_for(array.row_bands - 1), name=f"below_{n}")
+            rows = Signal(bits_for(array.rows), name=f"rows_{n}")
+            lead = Lead(
+                free(m, 1, f"load_{n}"),
+                data.View(job_layout(config), free(m, len(job.as_value()), f"free_job_{n}")),
+                free(m, len(below), f"free_below_{n}"),
+                free(m, len(rows), f"free_rows_{n}"),
+            )
+            leads.append(lead)
+            values = (lead.job.as_value(), lead.below, lead.rows)
+            handed: Value = Const(0)
+            if n >= array.col_bands:
+                above = taken[n - array.col_bands]
+                handed = late(m, above.load & (above.below != 0), array.band_rows, f"handed_{n}")
+                kept = [
+                    _kept(m, above.load, value, f"{name}_above_{n}")
+                    for value, name in (
+                        (above.job.as_value(), "job"),
+                        (above.below - 1, "below"),
+                        (
+                            Mux(above.rows > array.band_rows, above.rows - array.band_rows, 0),
+                            "rows",
+                        ),
+                    )
+                ]
+                values = tuple(Mux(handed, k, v) for k, v in zip(kept, values, strict=True))
+            m.d.comb += [
+                job.as_value().eq(values[0]),
+                below.eq(values[1]),
+                rows.eq(values[2]),
+                queue.load.eq(lead.load | handed),
+                queue.job.eq(job),
+                queue.job.fuse.eq(handed),
+                queue.job.bottom.eq(below == 0),
+                queue.job.k_rows.eq(Mux(rows > array.band_rows, array.band_rows, rows)),
+            ]
+            taken.append(Lead(queue.load, job, below, rows))
+        return leads
 
 
 class Fabric(Elaboratable):
@@ -149,7 +200,7 @@ class Fabric(Elaboratable):
 
     Sequencers, feeders, weight banks' control, accumulators, units and array are the real ones
     and wired as in the engine. Each unit's queue releases arbitrary jobs, of which only the
-    :class:`Reservations` are assumed.
+    :class:`Reservations` are assumed, and those of the groups that began in a row band above.
 
     Parameters
     ----------
@@ -172,9 +223,6 @@ class Fabric(Elaboratable):
             m.submodules[f"row_{i}"] = row
             for j in range(config.array.col_bands):
                 wiring.connect(m, row.edge[j], core.edge[i][j])
-            if i:
-                above = rows[i - 1]
-                m.d.comb += [row.above_load.eq(above.below_load), row.above.eq(above.below)]
         m.submodules.monitor = _Monitor(self.parts, self.states)
         return m
 
@@ -194,7 +242,7 @@ class Fabric(Elaboratable):
         ]
         with ExitStack() as stack:
             stack.enter_context(installed(mutants))
-            stack.enter_context(patch.object(unit, "StartQueue", _FreeQueue))
+            stack.enter_context(patch.object(unit, "StartQueue", _OpenQueue))
             for module in (accumulator, feeder, weights):
                 stack.enter_context(patch.object(module, "Sram", _OpenMemory))
             for recording in recordings:

@@ -1,6 +1,7 @@
 """What may be loaded into the sequencers, and when: assumed of the array, proved of admission."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data
@@ -9,13 +10,17 @@ from amaranth.utils import bits_for
 from systolith.array.config import EngineConfig
 
 __all__ = [
+    "Lead",
     "Reservations",
     "all_of",
+    "any_of",
     "group_sizes",
     "job_cycles",
     "job_period",
     "job_rows",
+    "job_tiles",
     "longest_job",
+    "sound",
     "well_formed",
 ]
 
@@ -39,16 +44,44 @@ def job_rows(job: data.View) -> Value:
     return rows
 
 
-def job_period(job: data.View) -> Value:
-    """Cycles of a tile."""
-    cycles: Value = job.period_end + 1
+def job_period(job: data.View, low: int) -> Value:
+    """Cycles of a tile on bands of ``low`` rows."""
+    cycles: Value = Mux(job.short, low, job_rows(job))
     return cycles
 
 
-def job_cycles(job: data.View) -> Value:
-    """Cycles of all tiles."""
-    cycles: Value = (job.k_end + 1) * (job.n_end + 1) * job_period(job)
+def job_tiles(job: data.View) -> Value:
+    """Tiles of a job."""
+    tiles: Value = (job.inner_end + 1) * (job.outer_end + 1)
+    return tiles
+
+
+def job_cycles(job: data.View, low: int) -> Value:
+    """Cycles of all tiles on bands of ``low`` rows."""
+    cycles: Value = job_tiles(job) * job_period(job, low)
     return cycles
+
+
+@dataclass
+class Lead:
+    """A group's job as its first band gets it.
+
+    Parameters
+    ----------
+    load : Value
+        The first band takes the job in this cycle.
+    job : data.View
+        The job; each row band has its own ``fuse``, ``bottom`` and ``k_rows``.
+    below : Value
+        Row bands of the group below the first.
+    rows : Value
+        Rows of the group that the last K tile uses.
+    """
+
+    load: Value
+    job: data.View
+    below: Value
+    rows: Value
 
 
 class Reservations:
@@ -64,8 +97,8 @@ class Reservations:
         Where the calendar's registers go.
     config : EngineConfig
         Sizes.
-    loads, jobs : Sequence
-        Load and job of each band as the first of a group, row by row.
+    leads : Sequence[Lead]
+        Each band's as the first of a group, row by row.
 
     Attributes
     ----------
@@ -79,8 +112,7 @@ class Reservations:
         self,
         m: Module,
         config: EngineConfig,
-        loads: Sequence[Value],
-        jobs: Sequence[data.View],
+        leads: Sequence[Lead],
     ) -> None:
         self.config = config
         array = config.array
@@ -92,11 +124,11 @@ class Reservations:
         calendars = list(taken)
         clash: list[Value] = []
         agree: list[Value] = []
-        for n, (load, job) in enumerate(zip(loads, jobs, strict=True)):
+        for n, lead in enumerate(leads):
             i, j = divmod(n, array.col_bands)
-            agree.append(~load | well_formed(config, n, job))
+            agree.append(~lead.load | well_formed(config, n, lead))
             total = Signal(bits_for(longest_job(config)), name=f"total_{n}")
-            m.d.comb += total.eq(job_cycles(job))
+            m.d.comb += total.eq(job_cycles(lead.job, array.band_rows))
             span = Signal(longest_job(config), name=f"span_{n}")
             m.d.comb += span.eq((Const(1) << total) - 1)
             for down in range(array.row_bands - i):
@@ -104,7 +136,7 @@ class Reservations:
                     lag = down * array.band_rows + right * array.band_cols
                     member = n + down * array.col_bands + right
                     mine = Signal(horizon, name=f"span_{n}_{member}")
-                    joins = load & (job.below >= down) & (job.reach >= right)
+                    joins = lead.load & (lead.below >= down) & (lead.job.reach >= right)
                     m.d.comb += mine.eq(Mux(joins, span << lag, 0))
                     clash.append((taken[member] & mine).any())
                     taken[member] = taken[member] | mine
@@ -117,29 +149,32 @@ class Reservations:
         ]
 
 
-def well_formed(config: EngineConfig, band: int, job: data.View) -> Value:
+def well_formed(config: EngineConfig, band: int, lead: Lead) -> Value:
     """The fields of a job that ``band`` takes as a group's first agree; its group is aligned."""
     array = config.array
     i, j = divmod(band, array.col_bands)
-    low = array.band_rows
     groups = [
-        (job.below == down) & (job.k_last <= (down + 1) * array.band_rows)
+        (lead.below == down) & (lead.rows <= (down + 1) * array.band_rows)
         for down in group_sizes(i, array.row_bands)
     ]
     spans = [
-        (job.reach == right) & (job.n_last <= (right + 1) * array.band_cols)
+        (lead.job.reach == right) & (lead.job.n_last <= (right + 1) * array.band_cols)
         for right in group_sizes(j, array.col_bands)
     ]
+    return all_of([any_of(groups), any_of(spans), lead.rows != 0, sound(config, lead.job)])
+
+
+def sound(config: EngineConfig, job: data.View) -> Value:
+    """The sizes of a job agree."""
     return all_of(
         [
-            _any_of(groups),
-            _any_of(spans),
-            ~job.fuse,
-            job.k_last != 0,
             job.n_last != 0,
             job_rows(job) <= config.max_m,
-            job_period(job) == Mux(job_rows(job) > low, job_rows(job), low),
-            (job.k_end + 1) * (job.n_end + 1) <= config.max_tiles,
+            job.short == (job_rows(job) < config.array.band_rows),
+            job_tiles(job) <= config.max_tiles,
+            job.row_one == (job.m_end == 0),
+            job.inner_one == (job.inner_end == 0),
+            job.outer_one == (job.outer_end == 0),
         ]
     )
 
@@ -150,7 +185,8 @@ def group_sizes(at: int, bands: int) -> list[int]:
     return [size - 1 for size in powers if at % size == 0 and at + size <= bands]
 
 
-def _any_of(conditions: Sequence[Value]) -> Value:
+def any_of(conditions: Sequence[Value]) -> Value:
+    """Disjunction."""
     result: Value = Const(0)
     for condition in conditions:
         result = result | condition
