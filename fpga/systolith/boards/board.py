@@ -78,6 +78,8 @@ class Board:
     explore_mhz
         Constraint for a core without a board's clock: above what is reachable, so that the tools
         keep trying; in megahertz.
+    held_high
+        Outputs that the shell drives high, so that the rest of the board leaves the device alone.
     """
 
     name: str
@@ -88,3 +90,4 @@ class Board:
     pins: tuple[Pin, ...]
     resources: Resources
     explore_mhz: int
+    held_high: tuple[Pin, ...] = ()

@@ -18,6 +18,8 @@ _TABLE = (
         ),
         resources=Resources(lut=83_640, ff=83_640, dsp=156, ram=208, pins=205),
         explore_mhz=200,
+        # While it is low, old firmware of the ESP32 takes the board back after some seconds.
+        held_high=(Pin(name="wifi_gpio0", site="L2", standard="LVCMOS33"),),
     ),
     Board(
         name="icebreaker",

@@ -1,6 +1,6 @@
 """What can go wrong between Verilog and a bitstream, one class per remedy."""
 
-__all__ = ["CapacityError", "FlowError", "ToolFailedError", "ToolMissingError"]
+__all__ = ["CapacityError", "FlowError", "TimingError", "ToolFailedError", "ToolMissingError"]
 
 
 class FlowError(ValueError):
@@ -17,3 +17,7 @@ class ToolFailedError(FlowError):
 
 class CapacityError(FlowError):
     """The design needs more than the device has."""
+
+
+class TimingError(FlowError):
+    """The design is slower than the clock it would get."""

@@ -4,10 +4,10 @@ import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from systolith.boards.board import Board
-from systolith.flow.errors import FlowError
+from systolith.flow.errors import FlowError, TimingError
 from systolith.flow.pairing import pair_multipliers
 from systolith.flow.place import constraints, pack_arguments, place_arguments
 from systolith.flow.report import (
@@ -25,7 +25,7 @@ from systolith.flow.wrapper import WRAPPER, wrapper_verilog
 
 __all__ = ["synthesize"]
 
-Io = Literal["registered", "none"]
+Io = Literal["registered", "none", "board"]
 
 
 def synthesize(
@@ -35,14 +35,13 @@ def synthesize(
     board: Board,
     work_dir: Path,
     *,
-    shell: bool = False,
     io: Io = "registered",
     route: bool = True,
     seed: int = 1,
     deadline_s: float = 1800,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
-    """Map ``top`` to the device of ``board``, and place, route and pack it on request.
+    """Map ``top`` to the device of ``board``; place, route and, for its pins, pack it.
 
     Parameters
     ----------
@@ -56,14 +55,13 @@ def synthesize(
         Device, pins and capacity.
     work_dir
         Gets scripts, logs, netlist and bitstream under fixed names. Made if missing.
-    shell
-        ``top`` is a board shell: its ports are the board's pins, the clock is the board's, and a
-        bitstream is packed.
     io
-        Without ``shell``: ``registered`` puts a wrapper with few pins around ``top``, which is not
-        counted; ``none`` makes every port a pin, if there are enough.
+        ``registered`` measures ``top`` inside a wrapper with few pins, which is not counted.
+        ``none`` measures it with every port on a pin, if there are enough. ``board`` builds a
+        bitstream: ``top`` is a board shell, its ports are the board's pins and its clock is the
+        board's.
     route
-        False stops after mapping and the capacity check.
+        False stops after mapping and the capacity check: no frequency, no bitstream.
     seed
         Of placement; the same seed gives the same result.
     deadline_s
@@ -74,10 +72,11 @@ def synthesize(
     Raises
     ------
     FlowError
-        A tool is missing or fails, the design does not fit, or the deadline passes.
+        A tool is missing or fails, the design does not fit, the deadline passes, or a bitstream
+        would be too slow for the board's clock.
     """
-    if io not in ("registered", "none"):
-        raise FlowError(f"io must be registered or none, not {io!r}")
+    if io not in get_args(Io):
+        raise FlowError(f"io must be one of {', '.join(get_args(Io))}, not {io!r}")
     started, deadline, stages = time.monotonic(), Deadline(deadline_s), dict[str, float]()
     versions: dict[str, str] = {}
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -99,7 +98,7 @@ def synthesize(
     stage("elaborate", "yosys", ["-s", "elaborate.ys"])
 
     found = ports((work_dir / "design.il").read_text(encoding="utf-8"), top)
-    wrapped = not shell and io == "registered"
+    wrapped = io == "registered"
     outer = WRAPPER if wrapped else top
     if wrapped:
         _write(work_dir / "wrapper.v", wrapper_verilog(top, found))
@@ -120,11 +119,12 @@ def synthesize(
     frequency, path, bitstream = None, "", None
     if route:
         _write(work_dir / f"pins.{'lpf' if board.family == 'ecp5' else 'pcf'}", constraints(board))
-        place = place_arguments(board, shell=shell, seed=seed)
+        place = place_arguments(board, shell=io == "board", seed=seed)
         stage("place and route", f"nextpnr-{board.family}", place)
         timing = json.loads((work_dir / "timing.json").read_text(encoding="utf-8"))
         frequency, path = fmax_mhz(timing), worst_path(timing)
-        if shell:
+        if io == "board":
+            _check_speed(frequency, board)
             packer, arguments, file = pack_arguments(board, top)
             stage("pack", packer, arguments)
             bitstream = work_dir / file
@@ -143,6 +143,15 @@ def synthesize(
         seed=seed,
         bitstream=bitstream,
     )
+
+
+def _check_speed(mhz: float, board: Board) -> None:
+    needed = board.clock_hz / 1e6
+    if mhz < needed:
+        raise TimingError(
+            f"the design reaches {mhz:g} MHz and the clock of {board.name} has {needed:g} MHz; "
+            "raise the latencies of the configuration or try another seed"
+        )
 
 
 def _write(path: Path, text: str) -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 from systolith.flow.errors import FlowError
 from systolith.memory.sram_backends import sram_verilog
-from systolith.numerics.mac_backends import mac_verilog
+from systolith.numerics.mac_backends import mac_verilog, multiplier_verilog
 
 __all__ = ["elaborate_script", "leaf_verilog", "map_script", "ports"]
 
 _SYNTH = {"ecp5": "synth_ecp5", "ice40": "synth_ice40"}
-_BACKENDS = {"mac": mac_verilog, "sram": sram_verilog}
+_BACKENDS = {"mac": mac_verilog, "multiplier": multiplier_verilog, "sram": sram_verilog}
 
 
 def leaf_verilog(leaves: Iterable[Mapping[str, Any]], family: str) -> str:

@@ -90,6 +90,8 @@ class Shell(wiring.Component):
         Pins.
     tx : Out(1)
         Pin.
+    <held high> : Out(1)
+        One for each of the board's ``held_high``: constant 1.
     """
 
     clk: Signal
@@ -98,7 +100,8 @@ class Shell(wiring.Component):
 
     def __init__(self, config: ShellConfig) -> None:
         self.config = config
-        super().__init__({"clk": In(1), "rx": In(1), "tx": Out(1)})
+        high = {pin.name: Out(1) for pin in config.board.held_high}
+        super().__init__({"clk": In(1), "rx": In(1), "tx": Out(1), **high})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -122,6 +125,7 @@ class Shell(wiring.Component):
 
         m.submodules.bridge = bridge
         m.d.comb += [bridge.rx.eq(self.rx), self.tx.eq(bridge.tx)]
+        m.d.comb += [getattr(self, pin.name).eq(1) for pin in config.board.held_high]
         ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": engine_reset}
         for names, towards, back in (
             (protocol.inputs, "i", "o"),

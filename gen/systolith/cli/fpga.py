@@ -1,6 +1,7 @@
-"""``systolith fpga``: synthesis, placement and routing of an engine for a board."""
+"""``systolith fpga``: an engine on a board, measured on its own or as a bitstream."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ from systolith.array.engine import Engine
 from systolith.boards.board import Board
 from systolith.boards.table import find_board
 from systolith.emit.verilog import emit_design
-from systolith.flow.errors import CapacityError
+from systolith.flow.deliver import check_target, deliver
+from systolith.flow.errors import CapacityError, FlowError
 from systolith.flow.report import Report
 from systolith.flow.run import synthesize
+from systolith.host.engine import engine_shell
+from systolith.host.shell import SHELL, shell_verilog
 
-__all__ = ["fit", "refuse_early", "summary"]
-
+__all__ = ["build_bitstream", "fit", "refuse_early", "summary"]
 
 _BLOCK_BITS = {"ecp5": 18 * 1024, "ice40": 4 * 1024}
 _PRODUCTS_PER_DSP = {"ecp5": 1, "ice40": 2}
@@ -63,16 +66,15 @@ def fit(
     Raises
     ------
     ValueError
-        For an unknown board, a missing tool, or an engine that does not fit the device.
+        For an unknown board, a missing tool, an engine that does not fit the device, or a ``work``
+        that cannot be written.
     """
     target = find_board(board)
     refuse_early(config, target)
     design = emit_design(Engine(config), config.name)
-    work.mkdir(parents=True, exist_ok=True)
-    source = work / f"{config.name}.v"
-    source.write_text(design.verilog())
+    sources = _write(work, {f"{config.name}.v": design.verilog()})
     return synthesize(
-        [source],
+        sources,
         design.leaves,
         design.top,
         target,
@@ -82,6 +84,48 @@ def fit(
         deadline_s=deadline_s,
         progress=progress,
     )
+
+
+def build_bitstream(
+    config: EngineConfig,
+    board: str,
+    work: Path,
+    file: Path,
+    *,
+    seed: int = 1,
+    deadline_s: float = 1800,
+    progress: Callable[[str], None] | None = None,
+) -> Report:
+    """Build the engine into the board's serial shell and write the bitstream to ``file``.
+
+    The report describes everything in the bitstream. ``file`` is written last and in one step.
+
+    Raises
+    ------
+    ValueError
+        As :func:`fit`, and for a ``file`` that cannot be written or a design that is too slow for
+        the board's clock.
+    """
+    target = find_board(board)
+    refuse_early(config, target)
+    check_target(file)
+    design = emit_design(Engine(config), config.name)
+    shell = shell_verilog(engine_shell(config, design.top, target))
+    sources = _write(work, {f"{config.name}.v": design.verilog(), "shell.v": shell})
+    report = synthesize(
+        sources,
+        design.leaves,
+        SHELL,
+        target,
+        work,
+        io="board",
+        seed=seed,
+        deadline_s=deadline_s,
+        progress=progress,
+    )
+    assert report.bitstream is not None
+    deliver(report.bitstream, file)
+    return replace(report, bitstream=file)
 
 
 def summary(report: Report) -> dict[str, Any]:
@@ -94,4 +138,17 @@ def summary(report: Report) -> dict[str, Any]:
         "ram": report.ram,
         "fmax_mhz": report.fmax_mhz,
         "tool_versions": report.tool_versions,
+        "bitstream": None if report.bitstream is None else str(report.bitstream),
     }
+
+
+def _write(work: Path, texts: Mapping[str, str]) -> list[Path]:
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (work / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FlowError(
+            f"output directory {work}: {error.strerror}; choose one that can be written"
+        ) from None
+    return [work / name for name in texts]

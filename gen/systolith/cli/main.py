@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from systolith.cli.fpga import fit, summary
+from systolith.cli.fpga import build_bitstream, fit, summary
 from systolith.cli.job import main_job
 from systolith.cli.output import FAILED, emit_json, mistakes, notes, table, working
 from systolith.cli.picture import print_report
@@ -194,17 +194,28 @@ def fpga(
     output: Annotated[Path, typer.Option("--output", "-o", help="Work directory.")] = Path(
         "build/fpga"
     ),
+    bitstream: Annotated[
+        Path | None, typer.Option(help="Build for the board's pins and write this file.")
+    ] = None,
     route: Annotated[bool, typer.Option(help="Place and route after synthesis.")] = True,
     seed: Annotated[int, typer.Option(help="Of placement.")] = 1,
     json: Json = False,
 ) -> None:
-    """Fit a configuration to an FPGA board with Yosys and nextpnr."""
+    """Measure a configuration on an FPGA board, or build its bitstream.
+
+    Figures are of the engine alone; with --bitstream, of all that is in the file.
+    """
     with mistakes():
         engine = load_config(config)
+        if bitstream is not None and not route:
+            raise ValueError("bitstream needs placement and routing: leave out --no-route")
+        work = output / engine.name / board
         with working(f"fitting {engine.name} to {board}") as tell:
-            report = fit(
-                engine, board, output / engine.name / board, route=route, seed=seed, progress=tell
-            )
+            if bitstream is None:
+                report = fit(engine, board, work, route=route, seed=seed, progress=tell)
+            else:
+                work = work / "bitstream"
+                report = build_bitstream(engine, board, work, bitstream, seed=seed, progress=tell)
     answer = summary(report)
     if json:
         emit_json(answer)
@@ -223,6 +234,8 @@ def fpga(
             )
         ],
     )
+    if report.bitstream is not None:
+        notes.print(f"wrote {report.bitstream}", markup=False, soft_wrap=True)
 
 
 @app.command("run")
