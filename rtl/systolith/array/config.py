@@ -297,7 +297,7 @@ class EngineConfig:
     @property
     def dispatch_lead(self) -> int:
         """Cycles from a command's scheduling to its earliest start: dispatch and queue."""
-        return self.dispatch_steps + 2
+        return self.dispatch_steps + 3
 
     @property
     def batch_log2(self) -> int:

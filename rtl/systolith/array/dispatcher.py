@@ -26,7 +26,7 @@ class Dispatcher(Block):
     Steps, each one cycle: 0 waits for space and checks group and shape; 1 is the schedule's
     snapshot; one multiplier forms ``k_tiles*m``, ``n_tiles*m``, the tiles and the total cycles,
     each two steps after its operands, and one adder behind it the ends of X, Y and W in the
-    memories; the last step refuses the command with a code or commits it.
+    memories; the last step refuses the command with a code, or the cycle after it commits it.
     A refused command changes nothing. Commands of a batch share an earliest start, late enough for
     the whole batch to be taken by then.
 
@@ -136,7 +136,7 @@ class Dispatcher(Block):
             schedule.skew.eq(skew),
             schedule.column_skew.eq(command.col * array.band_cols),
         ]
-        self._epoch(m, command, schedule)
+        self._epoch(m, command, schedule, step)
 
         # Checks, in the order of their codes; each sets its bit in its step.
         shape = self._shapes(m, schedule, command)
@@ -162,7 +162,6 @@ class Dispatcher(Block):
         finish = Signal()
         m.d.comb += [
             finish.eq(active & step[last_step]),
-            schedule.commit.eq(finish & (code == Code.OK)),
             self.taken.eq(schedule.commit),
             self.tag.eq(command.tag),
             self.push.eq(Mux(schedule.commit, heads, 0)),
@@ -172,6 +171,7 @@ class Dispatcher(Block):
         ]
         m.d.comb += self.entry.start.eq(schedule.start)
         self._job(m, command, row_size, col_size)
+        m.d.sync += schedule.commit.eq(finish & (code == Code.OK))
         with m.If(finish & ((code == Code.OK) | self.refusal.ready)):
             m.d.sync += active.eq(0)
         return m
@@ -294,19 +294,18 @@ class Dispatcher(Block):
         m.d.sync += end.eq(words + base)
         return end
 
-    def _epoch(self, m: Module, command: data.View, schedule: Schedule) -> None:
+    def _epoch(self, m: Module, command: data.View, schedule: Schedule, step: Value) -> None:
         """Earliest start: a fixed lead, and the same cycle for all commands of a batch."""
         config = self.config
-        left = Signal(config.epoch_width)  # cycles to the start of the current batch
+        extra = Signal(config.epoch_width)  # cycles beyond the lead to the start of the batch
         joined = Signal()  # the command belongs to the batch of the one before
-        fresh = config.dispatch_lead + (command.follow << config.batch_log2)
-        m.d.comb += schedule.epoch.eq(
-            Mux(joined, Mux(left > config.dispatch_lead, left, config.dispatch_lead), fresh)
-        )
+        m.d.comb += schedule.epoch.eq(extra + config.dispatch_lead)
+        with m.If(step[0] & ~joined):
+            m.d.sync += extra.eq(command.follow << config.batch_log2)
+        with m.Elif(extra != 0):
+            m.d.sync += extra.eq(extra - 1)
         with m.If(schedule.snapshot):
-            m.d.sync += [left.eq(schedule.epoch - 1), joined.eq(command.follow != 0)]
-        with m.Elif(left != 0):
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += joined.eq(command.follow != 0)
 
     def _shapes(self, m: Module, schedule: Schedule, command: data.View) -> Value:
         """Bands whose latest command came from a group of another shape."""

@@ -43,9 +43,9 @@ class Schedule(Block):
     gap : In(1)
         The command adds to stored results: keep clear of the command before.
     total : In
-        Cycles of the command, with ``commit``.
+        Cycles of the command, in the cycle before ``commit``.
     commit : In(1)
-        ``dispatch_steps - 1`` cycles after the snapshot, or never: occupy the members.
+        ``dispatch_steps`` cycles after the snapshot, or never: occupy the members.
     start : Out
         For every row band of the group, the value of its clock in the cycle before it starts.
         Valid with ``commit``.
@@ -128,10 +128,8 @@ class Schedule(Block):
             waits.eq(binds),
             begin.eq(Mux(waits & _later(clear, floor), clear, floor)),
         ]
-        m.d.comb += [
-            released.eq(begin + self.total),
-            self.start.eq(begin + self.column_skew),
-        ]
+        m.d.sync += released.eq(begin + self.total)
+        m.d.comb += self.start.eq(begin + self.column_skew)
         # Every command waits here for the one before, so none that is earlier ends later.
         end, left = Signal(width, reset_less=True), Signal(width)
         m.d.comb += left.eq(end - now)

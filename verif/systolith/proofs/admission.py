@@ -17,6 +17,7 @@ from systolith.array.config import ArrayConfig, ControlConfig, EngineConfig, Mem
 from systolith.array.interface import layout
 from systolith.array.queue import now_width
 from systolith.array.schedule import Schedule
+from systolith.proofs.fabric import late
 from systolith.proofs.reservations import all_of, any_of, group_sizes, job_cycles, sound
 from systolith.proofs.substitute import Mutant, free, installed, recorded, to_rtlil
 
@@ -75,6 +76,7 @@ class _DispatchMonitor(Elaboratable):
         array = config.array
         (schedule,) = self.design.schedules
         job = dut.entry.job
+        total = late(m, schedule.total, 1, "total")
         m.d.comb += Assert(schedule.commit == dut.push.any())
         for n in range(array.bands):
             i, j = divmod(n, array.col_bands)
@@ -92,7 +94,7 @@ class _DispatchMonitor(Elaboratable):
                         [
                             any_of(groups),
                             sound(config, job),
-                            schedule.total == job_cycles(job, array.band_rows),
+                            total == job_cycles(job, array.band_rows),
                             schedule.skew == _lag(config, n),
                             schedule.column_skew == j * array.band_cols,
                         ]
@@ -141,7 +143,7 @@ class _Scheduled(Elaboratable):
         m = Module()
         config, array = self.config, self.config.array
         m.submodules.dut = dut = schedule_module.Schedule(config)
-        wait = config.dispatch_steps - 1
+        wait = config.dispatch_steps
         step = Signal(range(wait + 1))
         with m.If(dut.snapshot):
             m.d.sync += step.eq(1)
@@ -203,6 +205,7 @@ class _Scheduled(Elaboratable):
             ahead.eq(dut.start + 1 - clock),
             Assert(~dut.commit | (ahead >= 3)),  # two cycles pass in the queue
         ]
+        total = late(m, dut.total, 1, "total")
         overlap: Value = Const(0)
         joined = Signal()
         with m.If(dut.commit):
@@ -215,7 +218,7 @@ class _Scheduled(Elaboratable):
                 Assert(~joins | (local >= left)),
             ]
             with m.If(joins):
-                m.d.sync += left.eq(local + dut.total - 1)
+                m.d.sync += left.eq(local + total - 1)
             with m.Elif(left != 0):
                 m.d.sync += left.eq(left - 1)
             overlap = overlap | (joins & (left != 0) & (local == left))
