@@ -27,12 +27,13 @@ __all__ = ["main"]
 
 
 def cells(block: Block, name: str, work: Path) -> int:
-    """Technology-independent gates and flip-flops of a design, its memories left out."""
+    """Technology-independent gates and flip-flops; memories and register files left out."""
     design = emit_design(block, name)
-    (work / f"{name}.v").write_text(design.verilog())
-    boxes = "; ".join(
-        f"blackbox {leaf['module']}" for leaf in design.leaves if leaf["kind"] == "sram"
-    )
+    verilog = design.verilog()
+    (work / f"{name}.v").write_text(verilog)
+    memories = [leaf["module"] for leaf in design.leaves if leaf["kind"] == "sram"]
+    memories += re.findall(r"^module (\w+_registers_\w+)\(", verilog, flags=re.MULTILINE)
+    boxes = "; ".join(f"blackbox {module}" for module in memories)
     script = (
         f"read_verilog {name}.v; hierarchy -top {design.top}; {boxes}; proc; opt -full; alumacc; "
         "share; opt; memory_map; techmap; opt -full; abc -g simple; opt_clean; "
