@@ -17,7 +17,13 @@ from systolith.emit.verilog import emit_design
 from systolith.harness.errors import SimulationFailed
 
 # Two-cycle memories and bands of two rows need forwarding, so that it can be broken.
-CONFIG = replace(tiny, name="faulty", memory=replace(tiny.memory, latency=2, x_depth=40))
+# Several commands under way at once, so that groups meet.
+CONFIG = replace(
+    tiny,
+    name="faulty",
+    memory=replace(tiny.memory, latency=2, x_depth=40),
+    control=replace(tiny.control, queue_depth=2, outstanding=8),
+)
 
 
 def _module(text: str, name: str) -> tuple[int, int]:

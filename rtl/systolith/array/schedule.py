@@ -41,7 +41,7 @@ class Schedule(Block):
     epoch : In
         Earliest start of the command, in cycles from the snapshot; given with it.
     gap : In(1)
-        The command adds to stored results: keep clear of the command before.
+        The command adds to stored results: keep clear of the command before. As stable.
     total : In
         Cycles of the command, in the cycle before ``commit``.
     commit : In(1)
@@ -131,12 +131,15 @@ class Schedule(Block):
         m.d.sync += released.eq(begin + self.total)
         m.d.comb += self.start.eq(begin + self.column_skew)
         # Every command waits here for the one before, so none that is earlier ends later.
-        end, left = Signal(width, reset_less=True), Signal(width)
-        m.d.comb += left.eq(end - now)
-        with m.If(self.commit):
-            m.d.sync += [end.eq(released), self.full.eq(1)]
-        with m.Elif(left[config.backlog_log2 :] == 0):
-            m.d.sync += self.full.eq(0)
+        end, latest_end, left = Signal(width), Signal(width), Signal(width)
+        m.d.comb += [
+            latest_end.eq(Mux(self.commit, released, end)),
+            left.eq(latest_end - now),
+        ]
+        m.d.sync += [
+            end.eq(latest_end),
+            self.full.eq((self.commit | self.full) & left[config.backlog_log2 :].any()),
+        ]
         return m
 
     def _latest(self, m: Module, times: list[tuple[Value, Value]]) -> tuple[Value, Value]:

@@ -151,12 +151,14 @@ class _Scheduled(Elaboratable):
             m.d.sync += step.eq(0)
         with m.Elif(step != 0):
             m.d.sync += step.eq(step + 1)
+        gap = Signal()
+        m.d.sync += gap.eq(dut.gap)
         m.d.comb += [
             dut.snapshot.eq(free(m, 1, "snapshot") & (step == 0) & ~dut.full),
             dut.commit.eq(free(m, 1, "commit") & (step == wait)),
             dut.epoch.eq(free(m, len(dut.epoch), "epoch")),
             dut.total.eq(free(m, len(dut.total), "total")),
-            dut.gap.eq(free(m, 1, "gap")),
+            dut.gap.eq(Mux(step == 0, free(m, 1, "gap"), gap)),
             Assume(dut.epoch >= config.dispatch_lead),
             Assume(dut.total >= array.band_rows),
             Assume(dut.total <= config.longest_command),

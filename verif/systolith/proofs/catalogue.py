@@ -80,7 +80,7 @@ PROOFS = {
             cover=20,
         ),
         _proof("admission-dispatch", lambda f: dispatch(_ADMISSION, f), cover=20),
-        _proof("admission-schedule", lambda f: scheduling(_ADMISSION, f), cover=26, bound=22),
+        _proof("admission-schedule", lambda f: scheduling(_ADMISSION, f), cover=22, bound=22),
         _proof("admission-release", lambda f: release(_ADMISSION, f), cover=20),
     )
 }
