@@ -6,7 +6,7 @@ import pytest
 
 from systolith.array.band import Band
 from systolith.array.boundary import Boundary
-from systolith.array.dispatcher import Dispatcher
+from systolith.array.checks import bad_shape
 from systolith.array.feeder import Feeder
 from systolith.array.pe import Pe
 from systolith.array.queue import StartQueue
@@ -135,7 +135,7 @@ FAULTS = [
     (
         "admission-dispatch",
         "empty dimensions accepted",
-        Dispatcher,
+        bad_shape,
         "Cat(count == 0 for count in counts).any()",
         "counts[0] == 0",
     ),

@@ -8,6 +8,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
+from systolith.array.checks import bad_group, bad_shape, group_bands, memory_ends
 from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
 from systolith.array.interface import layout
@@ -105,8 +106,6 @@ class Dispatcher(Block):
         active = Signal()
         step = Signal(last_step + 1, init=1)  # one-hot
         ready = Signal()  # step 0 may be left
-        heads = Signal(array.bands)  # leftmost bands of the group
-        members = Signal(array.bands)
         skew = Signal(bits_for(config.max_skew))
         code = Signal(Code)
 
@@ -114,7 +113,7 @@ class Dispatcher(Block):
         with m.If(self.command.valid & ~active):
             m.d.sync += [command.eq(self.command.payload), active.eq(1), step.eq(1)]
 
-        row_size, col_size = self._group(m, command, heads, members)
+        sizes, heads, members = group_bands(m, array, command)
         m.submodules.schedule = schedule = Schedule(config)
         period = Signal(config.period_width)
         m.d.comb += [
@@ -140,10 +139,10 @@ class Dispatcher(Block):
 
         # Checks, in the order of their codes; each sets its bit in its step.
         shape = self._shapes(m, schedule, command)
-        end = self._ends(m, command, product, step)
+        end = memory_ends(m, config, command, product, step)
         checks = [
-            (0, Code.BAD_GROUP, self._bad_group(command)),
-            (0, Code.BAD_SHAPE, self._bad_shape(command, row_size, col_size)),
+            (0, Code.BAD_GROUP, bad_group(array, command)),
+            (0, Code.BAD_SHAPE, bad_shape(array, command, sizes)),
             (3, Code.X_RANGE, end > config.memory.x_depth),
             (5, Code.W_RANGE, end > config.memory.w_depth),
             (4, Code.Y_RANGE, end > config.memory.y_depth),
@@ -170,37 +169,11 @@ class Dispatcher(Block):
             self.refusal.p.code.eq(code),
         ]
         m.d.comb += self.entry.start.eq(schedule.start)
-        self._job(m, command, row_size, col_size)
+        self._job(m, command, *sizes)
         m.d.sync += schedule.commit.eq(finish & (code == Code.OK))
         with m.If(finish & ((code == Code.OK) | self.refusal.ready)):
             m.d.sync += active.eq(0)
         return m
-
-    def _group(
-        self, m: Module, command: data.View, heads: Signal, members: Signal
-    ) -> tuple[Value, Value]:
-        """Drive the band masks of the command's group; return its size in row and column bands."""
-        array = self.config.array
-        sizes: list[Value] = []
-        same, first = [], []
-        for at, log2, bands in (
-            (command.row, command.rows_log2, array.row_bands),
-            (command.col, command.cols_log2, array.col_bands),
-        ):
-            size = Signal(bits_for(bands), name=f"group_{len(sizes)}")
-            m.d.comb += size.eq(1)
-            for power in range(1, ceil_log2(bands) + 1):
-                with m.If(log2 == power):
-                    m.d.comb += size.eq(1 << power)
-            sizes.append(size)
-            same.append([(at <= n) & (n < at + size) for n in range(bands)])
-            first.append([at == n for n in range(bands)])
-        pairs = [(i, j) for i in range(array.row_bands) for j in range(array.col_bands)]
-        m.d.comb += [
-            heads.eq(Cat(same[0][i] & first[1][j] for i, j in pairs)),
-            members.eq(Cat(same[0][i] & same[1][j] for i, j in pairs)),
-        ]
-        return sizes[0], sizes[1]
 
     def _job(self, m: Module, command: data.View, row_size: Value, col_size: Value) -> None:
         """The job, and of each row band its place in the group and its rows in use."""
@@ -234,29 +207,6 @@ class Dispatcher(Block):
                 self.k_rows[i].eq(Mux(rank < whole, array.band_rows, Mux(rank == whole, rest, 0))),
             ]
 
-    def _bad_group(self, command: data.View) -> Value:
-        array = self.config.array
-        wrong = []
-        for at, log2, bands in (
-            (command.row, command.rows_log2, array.row_bands),
-            (command.col, command.cols_log2, array.col_bands),
-        ):
-            wrong += [log2 > ceil_log2(bands), at >= bands]
-            wrong += [
-                (log2 == power) & ((at & ((1 << power) - 1)) != 0)
-                for power in range(1, ceil_log2(bands) + 1)
-            ]
-        return Cat(wrong).any()
-
-    def _bad_shape(self, command: data.View, row_size: Value, col_size: Value) -> Value:
-        array = self.config.array
-        counts = (command.m, command.k_tiles, command.n_tiles, command.k_last, command.n_last)
-        return (
-            Cat(count == 0 for count in counts).any()
-            | (command.k_last > row_size * array.band_rows)
-            | (command.n_last > col_size * array.band_cols)
-        )
-
     def _products(
         self, m: Module, command: data.View, period: Value, step: Value, platform: object
     ) -> Signal:
@@ -274,25 +224,6 @@ class Dispatcher(Block):
             offered = [Mux(step[at], value, 0) for at, value in zip(factors, operands, strict=True)]
             m.d.comb += port.eq(reduce(or_, offered))
         return multiplier.p
-
-    def _ends(self, m: Module, command: data.View, product: Signal, step: Value) -> Signal:
-        """End of X, Y and W in their banks, one step after the product that it takes."""
-        config = self.config
-        words = Signal(len(product) + ceil_log2(config.array.band_rows))
-        base = Signal(max(config.x_width, config.y_width, config.w_width))
-        end = Signal(len(words) + 1)
-        m.d.comb += words.eq(product)
-        with m.If(step[2]):
-            m.d.comb += base.eq(command.x_base)
-        with m.Elif(step[3]):
-            m.d.comb += base.eq(command.y_base)
-        with m.Else():
-            m.d.comb += [
-                base.eq(command.w_base),
-                words.eq(product << ceil_log2(config.array.band_rows)),
-            ]
-        m.d.sync += end.eq(words + base)
-        return end
 
     def _epoch(self, m: Module, command: data.View, schedule: Schedule, step: Value) -> None:
         """Earliest start: a fixed lead, and the same cycle for all commands of a batch."""

@@ -24,13 +24,13 @@ from systolith.proofs.substitute import Mutant, free, installed, recorded, to_rt
 __all__ = ["admission_config", "dispatch", "release", "scheduling"]
 
 
-def admission_config(*, queue_depth: int = 2) -> EngineConfig:
-    """2 x 2 bands of 2 x 1 elements, up to two tiles of three rows."""
+def admission_config(*, bands: int = 2) -> EngineConfig:
+    """``bands`` x ``bands`` bands of 2 x 1 elements, up to two tiles of three rows."""
     return EngineConfig(
         name="admission",
-        array=ArrayConfig(rows=4, cols=2, row_bands=2, col_bands=2, tile=1),
+        array=ArrayConfig(rows=2 * bands, cols=bands, row_bands=bands, col_bands=bands, tile=1),
         memory=MemoryConfig(x_depth=4, w_depth=4, y_depth=3, latency=1),
-        control=ControlConfig(queue_depth=queue_depth, outstanding=4, tag_width=1),
+        control=ControlConfig(queue_depth=2, outstanding=4, tag_width=1),
     )
 
 
@@ -247,7 +247,9 @@ class _Released(Elaboratable):
         m.d.sync += dut.now.eq(dut.now + 1)
         m.d.comb += [
             dut.push.eq(free(m, 1, "push") & dut.space),
-            dut.entry.eq(free(m, len(dut.entry.as_value()), "entry")),
+            # One field stands for the job: the others go the same way.
+            dut.entry.start.eq(free(m, len(dut.entry.start), "start")),
+            mark.eq(free(m, 1, "mark")),
             ahead.eq(dut.entry.start + 1 - dut.now),
             Assume(~dut.push | ((ahead >= 3) & (ahead < self.horizon) & (ahead >= latest + 2))),
         ]
