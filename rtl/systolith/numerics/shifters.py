@@ -1,0 +1,84 @@
+"""Combinational shifts of floating-point units: right with a sticky bit, left to the first one.
+
+Each function adds named signals to a module and no register. One signal per level keeps the
+expressions small: slicing an expression again and again would copy it every time.
+"""
+
+from collections.abc import Iterable
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+
+__all__ = ["leading_zeros", "normalise", "powers_below", "shift_left", "shift_right"]
+
+
+def powers_below(width: int) -> tuple[int, ...]:
+    """Powers of two that are less than ``width``, largest first: levels of a shifter."""
+    return tuple(1 << bit for bit in reversed(range((width - 1).bit_length())))
+
+
+def shift_right(m: Module, value: Value, amount: Value, name: str) -> Value:
+    """``value`` shifted right; bit 0 collects every one that is shifted out (sticky)."""
+    width = len(value)
+    for bit in reversed(range(len(amount))):
+        step = 1 << bit
+        lost = value[: step + 1].any()
+        moved = Cat(lost, value[step + 1 :]) if step + 1 < width else lost
+        level = Signal(width, name=f"{name}_{step}")
+        m.d.comb += level.eq(Mux(amount[bit], moved, value))
+        value = level
+    return value
+
+
+def shift_left(m: Module, value: Value, amount: Value, name: str) -> Value:
+    """``value`` shifted left in its own width."""
+    width = len(value)
+    for bit in reversed(range(len(amount))):
+        step = 1 << bit
+        level = Signal(width, name=f"{name}_{step}")
+        m.d.comb += level.eq(Mux(amount[bit], value << step, value))
+        value = level
+    return value
+
+
+def normalise(
+    m: Module, value: Value, steps: Iterable[int], name: str
+) -> tuple[Value, list[Value]]:
+    """``value`` shifted left by each of ``steps``, largest first, that only moves zeros out.
+
+    Returns the shifted value and, in the same order, whether each step was taken. With all powers
+    of two below the width, the top bit becomes one unless ``value`` is zero.
+    """
+    taken: list[Value] = []
+    for step in steps:
+        level = Signal(len(value), name=f"{name}_{step}")
+        empty = Signal(name=f"{name}_empty_{step}")
+        m.d.comb += [
+            empty.eq(~value[-step:].any()),
+            level.eq(Mux(empty, value << step, value)),
+        ]
+        taken.append(empty)
+        value = level
+    return value, taken
+
+
+def leading_zeros(m: Module, value: Value, name: str) -> Value:
+    """Zeros above the first one of ``value``; meaningless if there is no one."""
+    levels = len(powers_below(len(value)))
+    # From pairs up: each node knows whether its part is empty and where its first one is.
+    empty: list[Value] = [~bit for bit in reversed(list(value))]
+    empty += [Cat(0)] * ((1 << levels) - len(empty))
+    where: list[Value] = [Cat() for _ in empty]
+    for level in range(levels):
+        pairs = range(0, len(empty), 2)
+        counts = []
+        for at in pairs:
+            count = Signal(level + 1, name=f"{name}_{level}_{at >> 1}")
+            m.d.comb += count.eq(Cat(Mux(empty[at], where[at + 1], where[at]), empty[at]))
+            counts.append(count)
+        both = []
+        for at in pairs:
+            none = Signal(name=f"{name}_none_{level}_{at >> 1}")
+            m.d.comb += none.eq(empty[at] & empty[at + 1])
+            both.append(none)
+        empty, where = both, counts
+    return where[0]
