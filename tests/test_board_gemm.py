@@ -16,7 +16,7 @@ from serial_line import DIVISOR, Line
 
 from systolith.array.codes import Code
 from systolith.array.engine import Engine
-from systolith.array.interface import PORTS, encode
+from systolith.array.interface import encode, ports
 from systolith.boards.table import BOARDS
 from systolith.compiler.gemm import GemmPlan
 from systolith.compiler.split import Gemm, Split
@@ -131,9 +131,9 @@ def test_protocol_is_the_table_of_ports() -> None:
     protocol = engine_protocol(demo8)
     assert list(protocol.inputs) == ["x_write", "w_write", "command", "y_request"]
     assert list(protocol.outputs) == ["completion", "y_data"]
-    for port in PORTS:
+    for port in ports(demo8):
         widths = protocol.inputs if port.to_engine else protocol.outputs
-        assert widths[port.name] == sum(field.width(demo8) for field in port.fields)
+        assert widths[port.name] == sum(field.width(demo8) for field in port.has(demo8))
     assert engine_shell(demo8, "demo8_engine", BOARD).no_ready == {"y_data"}
 
 

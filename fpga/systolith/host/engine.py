@@ -1,7 +1,7 @@
 """The engine's host interface on the serial line."""
 
 from systolith.array.config import EngineConfig
-from systolith.array.interface import PORTS, layout
+from systolith.array.interface import layout, ports
 from systolith.boards.board import Board
 from systolith.host.protocol import Protocol
 from systolith.host.shell import BAUD, ShellConfig
@@ -13,8 +13,8 @@ _REPLIES = {"y_request": "y_data"}
 
 def engine_protocol(config: EngineConfig) -> Protocol:
     """Streams of the engine as bridge and driver see them: the table of its ports, in its order."""
-    inputs = {p.name: layout(p.name, config).size for p in PORTS if p.to_engine}
-    outputs = {p.name: layout(p.name, config).size for p in PORTS if not p.to_engine}
+    inputs = {p.name: layout(p.name, config).size for p in ports(config) if p.to_engine}
+    outputs = {p.name: layout(p.name, config).size for p in ports(config) if not p.to_engine}
     return Protocol(inputs=inputs, outputs=outputs, replies=_REPLIES)
 
 
@@ -26,6 +26,6 @@ def engine_shell(
         board=board,
         engine=module,
         protocol=engine_protocol(config),
-        no_ready=frozenset(port.name for port in PORTS if not port.waits),
+        no_ready=frozenset(port.name for port in ports(config) if not port.waits),
         baud=baud,
     )

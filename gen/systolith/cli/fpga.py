@@ -33,8 +33,8 @@ def refuse_early(config: EngineConfig, board: Board) -> None:
     """
     array, memory = config.array, config.memory
     words = array.bands * (
-        array.row_tiles * memory.x_depth * array.act_width
-        + array.col_tiles * memory.w_depth * array.weight_width
+        array.row_tiles * memory.x_depth * array.x_bits
+        + array.col_tiles * memory.w_depth * array.w_bits
         + array.col_tiles * memory.y_depth * config.acc_width
     )
     needs = {

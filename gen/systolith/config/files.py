@@ -32,8 +32,12 @@ def from_dict(values: dict[str, Any]) -> EngineConfig:
 
 
 def to_dict(config: EngineConfig) -> dict[str, Any]:
-    """Nested dictionary of the fields, without derived values."""
-    return dataclasses.asdict(config)
+    """Nested dictionary of the fields, without derived values and parts that are left out."""
+
+    def given(values: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: value for name, value in values if value is not None}
+
+    return dataclasses.asdict(config, dict_factory=given)
 
 
 def to_toml(config: EngineConfig) -> str:

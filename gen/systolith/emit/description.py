@@ -6,7 +6,7 @@ from typing import Any
 
 from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
-from systolith.array.interface import PORTS, event_layout
+from systolith.array.interface import event_layout, ports
 from systolith.array.readout import Readout
 from systolith.compiler.split import legal_splits
 from systolith.config.files import to_dict, to_toml
@@ -25,21 +25,21 @@ def config_digest(config: EngineConfig) -> str:
 
 
 def _ports(config: EngineConfig) -> dict[str, Any]:
-    ports = {}
-    for port in PORTS:
+    described = {}
+    for port in ports(config):
         fields, shift = [], 0
-        for field in port.fields:
+        for field in port.has(config):
             width = field.width(config)
             fields.append({"name": field.name, "bit": shift, "width": width, "doc": field.doc})
             shift += width
-        ports[port.name] = {
+        described[port.name] = {
             "direction": "in" if port.to_engine else "out",
             "ready": port.waits,
             "width": shift,
             "doc": port.doc,
             "fields": fields,
         }
-    return ports
+    return described
 
 
 def describe(config: EngineConfig, top: str, leaves: tuple[dict[str, Any], ...]) -> dict[str, Any]:
@@ -62,12 +62,12 @@ def describe(config: EngineConfig, top: str, leaves: tuple[dict[str, Any], ...])
             "x": {
                 "count": array.bands * array.row_tiles,
                 "words": config.memory.x_depth,
-                "bits": array.tile * array.act_width,
+                "bits": array.tile * array.x_bits,
             },
             "w": {
                 "count": array.bands * array.col_tiles,
                 "words": config.memory.w_depth,
-                "bits": array.tile * array.weight_width,
+                "bits": array.tile * array.w_bits,
             },
             "y": {
                 "count": array.bands * array.col_tiles,

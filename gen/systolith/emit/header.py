@@ -2,7 +2,7 @@
 
 from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
-from systolith.array.interface import PORTS
+from systolith.array.interface import ports
 from systolith.emit.description import config_digest, generator_version
 
 __all__ = ["c_header"]
@@ -39,10 +39,10 @@ def c_header(config: EngineConfig) -> str:
     lines.append("")
     for code in Code:
         define(f"CODE_{code.name}", int(code), code.meaning)
-    for port in PORTS:
+    for port in ports(config):
         lines += ["", f"/* {port.name}: {port.doc} */"]
         shift = 0
-        for field in port.fields:
+        for field in port.has(config):
             width = field.width(config)
             name = f"{port.name}_{field.name}".upper()
             define(f"{name}_BIT", shift, field.doc)

@@ -2,7 +2,7 @@
 
 from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
-from systolith.array.interface import PORTS
+from systolith.array.interface import ports
 
 __all__ = ["engine_manual"]
 
@@ -37,13 +37,13 @@ start, so that a GEMM whose N tiles are shared out starts on all groups in the s
 def engine_manual(config: EngineConfig) -> str:
     """Markdown text."""
     lines = [_INTRO.format(name=config.name)]
-    for port in PORTS:
+    for port in ports(config):
         way = "host to engine" if port.to_engine else "engine to host"
         ready = "" if port.waits else ", no ready"
         lines += [f"## `{port.name}` ({way}{ready})", "", port.doc, ""]
         lines += ["| bits | field | meaning |", "|---|---|---|"]
         shift = 0
-        for field in port.fields:
+        for field in port.has(config):
             width = field.width(config)
             bits = f"{shift + width - 1}:{shift}" if width > 1 else f"{shift}"
             lines.append(f"| {bits} | `{field.name}` | {field.doc} |")

@@ -1,12 +1,15 @@
-"""Accumulators of one column tile: exact int32 read-modify-write, one result a lane and cycle."""
+"""Accumulators of one column tile: exact read-modify-write, one result a lane and cycle."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.config import EngineConfig
 from systolith.array.delay import taps
-from systolith.array.layouts import psum_row, sum_command, y_word
+from systolith.array.layouts import psum_row, sum_command, total_layout, y_word
+from systolith.array.packed import PackedArray
 from systolith.hierarchy import Block, place
 from systolith.memory.sram import Sram
 
@@ -14,7 +17,10 @@ __all__ = ["Accumulator"]
 
 
 class Accumulator(Block):
-    """Adds the partial sums of ``T`` columns to stored results, or overwrites them.
+    """Adds the partial sums of ``T`` columns to stored sums, or overwrites them.
+
+    Plain integers are summed here over all of K. Of block formats this is the exact sum of a block
+    whose elements take several passes; stage B takes it from ``blocks`` when it is complete.
 
     ::
 
@@ -50,6 +56,8 @@ class Accumulator(Block):
         There is a command in this cycle; the host's address is not taken.
     r_data : Out(y_word)
         Lane ``j``, ``memory.latency + 1 + j`` cycles after the address.
+    block_en, block_addr, blocks : Out(tile), Out per lane, Out(total_layout) per lane
+        With a stage B: a block's complete sum, when it is written here.
     """
 
     command: data.View
@@ -69,6 +77,7 @@ class Accumulator(Block):
                 "r_addr": In(config.y_width),
                 "busy": Out(1),
                 "r_data": Out(y_word(config)),
+                **(_block_ports(config) if config.scaled else {}),
             }
         )
 
@@ -90,10 +99,15 @@ class Accumulator(Block):
         adds = taps(m, command.valid & command.add, size + latency, "add", reset_less=True)
         cols = taps(m, command.cols, size, "cols", reset_less=True)
         valids = taps(m, command.valid, size + (latency + reach if reach else 0), "valid")
+        layout = total_layout(config)
+        if config.array.digits > 1:
+            shifts = taps(m, command.shift, size + latency, "shift", reset_less=True)
+        if config.scaled:
+            finals = taps(m, command.valid & command.final, size + sums, "final")
         for j in range(size):
             memory = Sram(
                 depth=config.memory.y_depth,
-                width=config.acc_width,
+                width=layout.size,
                 latency=latency,
                 clears=latency > 1,
             )
@@ -101,12 +115,12 @@ class Accumulator(Block):
             at = j + 1  # the lane's own cycle of the command
             adding = at + latency
             writes = taps(m, command.valid & (command.cols > j), at + sums, f"write_{j}")
-            stored = memory.r_data.as_signed()
+            stored: Value = memory.r_data
             # Results that overwrite are added to zero where the memory's output register can be
             # cleared; elsewhere the adder's table chooses.
             if memory.clears:
                 m.d.comb += memory.r_clear.eq(valids[at] & ~adds[at])
-            total = Signal(config.acc_width, name=f"total_{j}")
+            total = Signal(layout.size, name=f"total_{j}")
             recent = taps(m, total, max(reach, config.sum_registers), f"sum_{j}", reset_less=True)
             for distance in reversed(config.forward_distances):  # the most recent one wins
                 hit = Signal(name=f"forward_{distance}_{j}")
@@ -115,20 +129,51 @@ class Accumulator(Block):
                     & adds[adding]
                     & (addrs[adding + distance] == addrs[adding])
                 )
-                stored = Mux(hit, recent[distance].as_signed(), stored)
-            added: Value = stored + self.psums[j]
+                stored = Mux(hit, recent[distance], stored)
+            part: Value = self.psums[j]
+            flags: Value = Cat()
+            if config.array.mac:
+                part, flags = self.psums[j].sum, self.psums[j].as_value()[config.array.psum_width :]
+            if config.array.digits > 1:
+                part = part << (shifts[adding] << 3)
+            width = config.sum_width
+            kept = stored[:width].as_signed()
+            if memory.clears:
+                sums_up, marks = kept + part, stored[width:] | flags
+            else:
+                sums_up = Mux(adds[adding], kept + part, part)
+                marks = Mux(adds[adding], stored[width:], 0) | flags
             m.d.comb += [
-                total.eq(added if memory.clears else Mux(adds[adding], added, self.psums[j])),
+                total.eq(Cat(sums_up[:width], marks[: layout.size - width])),
                 memory.r_addr.eq(addrs[at]),
                 memory.w_en.eq(writes[-1]),
                 memory.w_addr.eq(addrs[at + sums]),
                 memory.w_data.eq(recent[config.sum_registers]),
-                self.r_data[j].eq(memory.r_data),
+                self.r_data[j].eq(memory.r_data[:width].as_signed()),
             ]
+            if config.scaled:
+                m.d.comb += [
+                    self.block_en[j].eq(finals[at + sums]),
+                    self.block_addr[j].eq(addrs[at + sums]),
+                    self.blocks[j].eq(recent[config.sum_registers]),
+                ]
         m.d.comb += [
             self.onward.valid.eq(valids[size]),
             self.onward.add.eq(adds[size]),
             self.onward.addr.eq(addrs[size]),
             self.onward.cols.eq(Mux(cols[size] > size, cols[size] - size, 0)),
         ]
+        if config.array.digits > 1:
+            m.d.comb += self.onward.shift.eq(shifts[size])
+        if config.scaled:
+            m.d.comb += self.onward.final.eq(finals[size])
         return m
+
+
+def _block_ports(config: EngineConfig) -> dict[str, Any]:
+    size = config.array.tile
+    return {
+        "block_en": Out(size),
+        "block_addr": Out(PackedArray(config.y_width, size)),
+        "blocks": Out(PackedArray(total_layout(config), size)),
+    }

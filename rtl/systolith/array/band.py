@@ -1,11 +1,11 @@
 """Band: the smallest part of the array that can run alone."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.config import ArrayConfig
-from systolith.array.layouts import lane_row, psum_row, weight_word
+from systolith.array.layouts import lane_row, psum_row, weight_bus
 from systolith.array.packed import PackedArray
 from systolith.array.tile import Tile
 from systolith.hierarchy import Block, place
@@ -34,7 +34,7 @@ class Band(Block):
         Activations, row ``k`` offered ``k`` cycles after row 0.
     fuse : In(1)
         Continue the partial sums of the band above.
-    w, first : In(weight_word) and In(1) per column tile
+    w, first : In(weight_bus) and In(1) per column tile
         Weight port: ``r`` words in successive cycles, the first one marked, column tile ``t``
         offered ``t * T`` cycles after column tile 0. A weight reaches its shadow register
         ``weight_lead`` cycles or fewer after its row's word plus its row.
@@ -58,7 +58,7 @@ class Band(Block):
                 "west": In(lane_row(config, config.band_rows)),
                 "east": Out(lane_row(config, config.band_rows)),
                 "fuse": In(1),
-                "w": In(PackedArray(weight_word(config), config.col_tiles)),
+                "w": In(PackedArray(weight_bus(config), config.col_tiles)),
                 "first": In(config.col_tiles),
                 "n": In(psum_row(config, config.band_cols)),
                 "s": Out(psum_row(config, config.band_cols)),
@@ -81,7 +81,7 @@ class Band(Block):
             m.d.sync += march.eq(Cat(self.fuse, march))
             for j in range(config.band_cols):
                 fused = march[config.multiply_cycles + j - 1]
-                m.d.comb += entering[j].eq(Mux(fused, self.n[j], 0))
+                m.d.comb += entering[j].eq(Mux(fused, Value.cast(self.n[j]), 0))
 
         tiles = [[Tile(config) for _ in range(wide)] for _ in range(high)]
         for u, row in enumerate(tiles):

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from systolith.array.band import Band
 from systolith.array.boundary import Boundary
 from systolith.array.config import ArrayConfig
-from systolith.array.layouts import lane_row, psum_row, reach_width, weight_word
+from systolith.array.layouts import lane_row, psum_row, reach_width, weight_bus
 from systolith.array.packed import PackedArray
 from systolith.hierarchy import Block, place
 
@@ -25,7 +25,7 @@ def band_signature(config: ArrayConfig) -> wiring.Signature:
             "x": Out(lane_row(config, config.band_rows)),
             "fuse": Out(1),
             "reach": Out(reach_width(config)),
-            "w": Out(PackedArray(weight_word(config), config.col_tiles)),
+            "w": Out(PackedArray(weight_bus(config), config.col_tiles)),
             "first": Out(config.col_tiles),
             "s": In(psum_row(config, config.band_cols)),
         }

@@ -15,6 +15,7 @@ class Code(IntEnum):
     W_RANGE = 4
     Y_RANGE = 5
     BUSY = 6
+    BAD_FORMAT = 7
 
     @property
     def meaning(self) -> str:
@@ -30,4 +31,6 @@ _MEANINGS = {
     Code.W_RANGE: "w_base + k_tiles * n_tiles * r exceeds the weight banks",
     Code.Y_RANGE: "y_base + n_tiles * m exceeds the accumulator banks",
     Code.BUSY: "idle_only is set and a band of the group has work of a group of another shape",
+    Code.BAD_FORMAT: "the pair of formats is not enabled, the group is taller than a block, or "
+    "n_inside is set though a block takes several tiles",
 }

@@ -8,9 +8,13 @@ from amaranth.utils import bits_for, ceil_log2
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from systolith.array.geometry import STRICT, ArrayConfig, power_of_two
+from systolith.array.geometry import STRICT, ArrayConfig, FormatsConfig, power_of_two
+from systolith.numerics.formats import Format, lookup
+from systolith.numerics.fp32_add import Fp32Add
+from systolith.numerics.fp32_term import term_latency
+from systolith.numerics.pairs import INTEGER_SUM_BITS, Pair
 
-__all__ = ["ArrayConfig", "ControlConfig", "EngineConfig", "MemoryConfig"]
+__all__ = ["ArrayConfig", "ControlConfig", "EngineConfig", "FormatsConfig", "MemoryConfig"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -90,7 +94,99 @@ class EngineConfig:
             )
         return self
 
-    acc_width = 32  # bits of an accumulator
+    acc_width = 32  # bits of a result
+
+    # Block formats --------------------------------------------------------------------------
+
+    @property
+    def block_pairs(self) -> tuple[Pair, ...]:
+        """Enabled pairs with scales; their sums go through stage B."""
+        return tuple(pair for pair in self.array.pairs if pair.block)
+
+    @property
+    def scaled(self) -> bool:
+        """Whether there is a stage B."""
+        return bool(self.block_pairs)
+
+    @property
+    def plain(self) -> bool:
+        """Whether plain integers can be multiplied."""
+        return len(self.block_pairs) < len(self.array.pairs) or not self.array.formats
+
+    @cached_property
+    def sum_width(self) -> int:
+        """Bits of an exact accumulator: of all of K, or of a block."""
+        blocks = [pair.block_bits for pair in self.block_pairs]
+        return max([*blocks, INTEGER_SUM_BITS if self.plain else 0])
+
+    @cached_property
+    def scale_formats(self) -> tuple[Format, ...]:
+        """Formats of the scales; powers of two come first."""
+        names = {pair.x.scale for pair in self.block_pairs}
+        return tuple(sorted(map(lookup, names), key=lambda form: form.fraction_bits))
+
+    @property
+    def small_scales(self) -> bool:
+        """Whether a scale can have a significand of its own (NVFP4)."""
+        return any(form.fraction_bits for form in self.scale_formats)
+
+    @property
+    def small_bits(self) -> int:
+        """Bits of the widest block sum that is multiplied by significands of scales."""
+        return max(
+            pair.block_bits for pair in self.block_pairs if lookup(pair.x.scale).fraction_bits
+        )
+
+    @cached_property
+    def term_width(self) -> int:
+        """Bits of a block sum as stage B takes it, significands of the scales included."""
+        return max(
+            pair.block_bits + 2 * lookup(pair.x.scale).significand_bits * self._has_fraction(pair)
+            for pair in self.block_pairs
+        )
+
+    @staticmethod
+    def _has_fraction(pair: Pair) -> bool:
+        return lookup(pair.x.scale).fraction_bits > 0
+
+    @property
+    def scale_cycles(self) -> int:
+        """Cycles of stage B before its rounding: registers around the significands' product."""
+        return 2 if self.small_scales else 0
+
+    @property
+    def max_passes(self) -> int:
+        """Most K tiles of one block: those of a single row band."""
+        return max(max(1, pair.block // self.array.band_rows) for pair in self.block_pairs)
+
+    @property
+    def drain_lead(self) -> int:
+        """Cycles from an accumulator's command to stage B's for the same row."""
+        return self.memory.latency + self.sum_registers + 2
+
+    @property
+    def drain_read(self) -> int:
+        """Cycles from stage B's command to its accumulator's address, less the register there."""
+        return self.scale_cycles + term_latency(self.term_width) - 1
+
+    @property
+    def drain_write(self) -> int:
+        """Cycles from stage B's command to its write."""
+        return self.drain_read + 1 + self.memory.latency + Fp32Add.latency
+
+    @property
+    def drain_cycles(self) -> int:
+        """Cycles by which stage B's write of a row comes later than the exact accumulator's."""
+        if not self.scaled:
+            return 0
+        return self.drain_lead + self.drain_write - (1 + self.memory.latency + self.sum_registers)
+
+    @property
+    def loop_cycles(self) -> int:
+        """Fewest cycles between two blocks of one output, ``A_fp``."""
+        return Fp32Add.loop_cycles(self.memory.latency)
+
+    # Time -----------------------------------------------------------------------------------
 
     @property
     def pipeline_stages(self) -> dict[str, int]:
@@ -99,6 +195,7 @@ class EngineConfig:
             "weight bus registers": self.array.weight_lead - 1,
             "accumulator adder": self.sum_registers,
             "accumulator write": 1,
+            **({"stage B": self.drain_cycles} if self.scaled else {}),
         }
 
     @property
@@ -131,7 +228,8 @@ class EngineConfig:
         Its addresses may have been written in the very last cycle of the command before, under
         another column mask, so the memory itself must hold them.
         """
-        return self.memory.latency + self.sum_registers
+        gap = self.memory.latency + self.sum_registers
+        return max(gap, self.loop_cycles) if self.scaled else gap
 
     @property
     def acc_delay(self) -> int:
@@ -166,6 +264,10 @@ class EngineConfig:
     @property
     def period_width(self) -> int:
         """Bits of a tile period."""
+        if self.scaled:
+            return bits_for(
+                max(self.max_m * self.array.tile, self.array.band_rows, self.loop_cycles)
+            )
         return bits_for(max(self.max_m, self.array.band_rows))
 
     @property
@@ -177,6 +279,11 @@ class EngineConfig:
     def w_width(self) -> int:
         """Bits of a weight address."""
         return bits_for(self.memory.w_depth - 1)
+
+    @property
+    def scale_width(self) -> int:
+        """Bits of the address of a weight tile's scales."""
+        return max(1, ceil_log2(self.max_tiles))
 
     @property
     def y_width(self) -> int:
@@ -192,7 +299,7 @@ class EngineConfig:
     @property
     def dispatch_steps(self) -> int:
         """Steps of the dispatcher after it took a command: its multiplications, or the tree."""
-        return max(6, 3 + ceil_log2(self.array.bands))
+        return max(7 if self.scaled else 6, 3 + ceil_log2(self.array.bands))
 
     @property
     def dispatch_cycles(self) -> int:
@@ -218,7 +325,12 @@ class EngineConfig:
         """
         high = self.array.band_rows
         volume = isqrt(self.max_tiles * self.memory.x_depth * self.memory.y_depth)
-        return max(min(volume, self.max_tiles * self.max_m), self.max_tiles * high)
+        longest = max(min(volume, self.max_tiles * self.max_m), self.max_tiles * high)
+        if not self.scaled:
+            return longest
+        # Every tile once for each pair of digits, at most T times as long, and the last drain.
+        slow = max(longest * self.array.tile, self.max_tiles * self.loop_cycles)
+        return slow * self.array.digits**2 + self.max_m * self.array.tile
 
     @property
     def backlog_log2(self) -> int:

@@ -3,7 +3,7 @@
 from functools import reduce
 from operator import or_
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
@@ -12,6 +12,7 @@ from systolith.array.checks import bad_group, bad_shape, group_bands, memory_end
 from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
 from systolith.array.interface import layout
+from systolith.array.pace import Pace
 from systolith.array.packed import PackedArray
 from systolith.array.queue import entry_layout, now_width
 from systolith.array.schedule import Schedule
@@ -108,6 +109,10 @@ class Dispatcher(Block):
         ready = Signal()  # step 0 may be left
         skew = Signal(bits_for(config.max_skew))
         code = Signal(Code)
+        pace = Pace(config) if array.mac else None
+        if pace:
+            m.submodules.pace = place(pace, platform)
+            m.d.comb += pace.command.eq(command)
 
         m.d.comb += self.command.ready.eq(~active)
         with m.If(self.command.valid & ~active):
@@ -116,17 +121,26 @@ class Dispatcher(Block):
         sizes, heads, members = group_bands(m, array, command)
         m.submodules.schedule = schedule = Schedule(config)
         period = Signal(config.period_width)
+        if pace and config.scaled:
+            m.d.comb += period.eq(pace.fields.period_end + 1)
+        else:
+            m.d.comb += period.eq(Mux(command.m > array.band_rows, command.m, array.band_rows))
         m.d.comb += [
-            period.eq(Mux(command.m > array.band_rows, command.m, array.band_rows)),
             ready.eq((self.space | ~heads).all() & self.slot_free & ~schedule.full),
             skew.eq(command.row * array.band_rows + command.col * array.band_cols),
         ]
-        product = self._products(m, command, period, step, platform)
+        repeats = pace.repeats_log2 if pace and array.digits > 1 else Const(0, 1)
+        product = self._products(m, command, period, repeats, step, platform)
+        total: Value = product
+        if last_step > 6:  # the product is there in step 6 only
+            total = Signal(len(schedule.total))
+            with m.If(step[6]):
+                m.d.sync += total.eq(product + (pace.drain if pace and config.scaled else 0))
 
         m.d.comb += [
             schedule.snapshot.eq(active & step[1]),
             schedule.gap.eq(command.accumulate),
-            schedule.total.eq(product),
+            schedule.total.eq(total),
             self.clocks.eq(schedule.clocks),
             self.snapshot.eq(schedule.snapshot),
         ]
@@ -143,6 +157,7 @@ class Dispatcher(Block):
         checks = [
             (0, Code.BAD_GROUP, bad_group(array, command)),
             (0, Code.BAD_SHAPE, bad_shape(array, command, sizes)),
+            *([(Pace.latency, Code.BAD_FORMAT, pace.bad)] if pace else []),
             (3, Code.X_RANGE, end > config.memory.x_depth),
             (5, Code.W_RANGE, end > config.memory.w_depth),
             (4, Code.Y_RANGE, end > config.memory.y_depth),
@@ -170,6 +185,9 @@ class Dispatcher(Block):
         ]
         m.d.comb += self.entry.start.eq(schedule.start)
         self._job(m, command, *sizes)
+        if pace:
+            job = self.entry.job
+            m.d.comb += (job[name].eq(pace.fields[name]) for name, _ in pace.layout)
         m.d.sync += schedule.commit.eq(finish & (code == Code.OK))
         with m.If(finish & ((code == Code.OK) | self.refusal.ready)):
             m.d.sync += active.eq(0)
@@ -208,16 +226,23 @@ class Dispatcher(Block):
             ]
 
     def _products(
-        self, m: Module, command: data.View, period: Value, step: Value, platform: object
+        self,
+        m: Module,
+        command: data.View,
+        period: Value,
+        repeats: Value,
+        step: Value,
+        platform: object,
     ) -> Signal:
         """The shared multiplier: its product is that of the operands of two steps before."""
         config = self.config
         widest = max(config.tiles_width, config.period_width)
-        multiplier = Multiplier(a_width=config.tiles_width, b_width=widest)
+        runs = config.tiles_width + 2 * (config.array.digits > 1)  # of all tiles
+        multiplier = Multiplier(a_width=runs, b_width=widest)
         m.submodules.multiplier = place(multiplier, platform)
         # Words of X, words of Y, tiles; then cycles: more tiles than fit have been found by then.
         k, n, rows = command.k_tiles, command.n_tiles, command.m
-        factors = {0: (k, rows), 1: (n, rows), 2: (k, n), 4: (multiplier.p, period)}
+        factors = {0: (k, rows), 1: (n, rows), 2: (k, n), 4: (multiplier.p << repeats, period)}
         for port, operands in zip(
             (multiplier.a, multiplier.b), zip(*factors.values(), strict=True), strict=True
         ):

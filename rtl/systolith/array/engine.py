@@ -8,7 +8,7 @@ from systolith.array.array import Array
 from systolith.array.config import EngineConfig
 from systolith.array.delay import delayed
 from systolith.array.dispatcher import Dispatcher
-from systolith.array.interface import PORTS, event_layout, layout, port_signature
+from systolith.array.interface import event_layout, layout, port_signature, ports
 from systolith.array.packed import PackedStruct
 from systolith.array.readout import Readout
 from systolith.array.reporter import Reporter
@@ -47,7 +47,7 @@ class Engine(Block):
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         members = {}
-        for port in PORTS:
+        for port in ports(config):
             signature = port_signature(layout(port.name, config), waits=port.waits)
             members[port.name] = In(signature) if port.to_engine else Out(signature)
         event = port_signature(event_layout(config), waits=False)
@@ -114,7 +114,33 @@ class Engine(Block):
                 ]
         self._host_writes(m, "x", self.x_write, array.row_tiles, rows)
         self._host_writes(m, "w", self.w_write, array.col_tiles, rows)
+        if config.scaled:
+            self._scales(m, readout, rows)
         return m
+
+    def _scales(self, m: Module, readout: Readout, rows: list[UnitRow]) -> None:
+        """Writes of the scales, and the read-out of stage B's results."""
+        for name, port in (("x_scale", self.x_scale), ("w_scale", self.w_scale)):
+            request = Signal(
+                PackedStruct({"valid": 1, "p": port.p.shape()}), name=f"{name}_request"
+            )
+            m.d.comb += [request.valid.eq(port.valid), request.p.eq(port.p), port.ready.eq(1)]
+            late = delayed(m, request, 1, f"{name}_late")
+            for i, row in enumerate(rows):
+                bank = getattr(row, name)
+                chosen = late.valid & late.p.row_mask[i]
+                tiles = 1 << late.p.tile if name == "w_scale" else 1
+                m.d.comb += [
+                    bank.en.eq(Mux(chosen, tiles, 0)),
+                    bank.addr.eq(late.p.addr),
+                    bank.data.eq(late.p.data),
+                    getattr(row, f"{name}_cols").eq(late.p.col_mask),
+                ]
+        for row in rows:
+            m.d.comb += [
+                row.read_scaled.eq(readout.scaled),
+                row.read_pick_scaled.eq(readout.pick_scaled),
+            ]
 
     def _host_writes(
         self, m: Module, name: str, port: stream.Interface, tiles: int, rows: list[UnitRow]

@@ -5,10 +5,12 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.config import EngineConfig
+from systolith.array.decoders import decoded
 from systolith.array.delay import delayed
 from systolith.array.layouts import act_word, lane, lane_row, row_command
 from systolith.hierarchy import Block, place
 from systolith.memory.sram import Sram
+from systolith.numerics.element import ElementDecode
 
 __all__ = ["Feeder"]
 
@@ -16,9 +18,9 @@ __all__ = ["Feeder"]
 class Feeder(Block):
     """One bank per row tile; the command reaches the next bank ``T`` cycles later.
 
-    Inside a tile, lane ``k`` waits ``k`` cycles in registers. Lanes from ``rows`` on and idle
-    cycles feed zeros, so that stale weights and stale memory never count; ``swap`` enters every
-    row whether used or not.
+    Inside a tile, lane ``k`` waits ``k`` cycles in registers, decoded. Lanes from ``rows`` on and
+    idle cycles feed zeros, so that stale weights and stale memory never count; ``swap`` enters
+    every row whether used or not.
 
     Parameters
     ----------
@@ -71,7 +73,7 @@ class Feeder(Block):
         for u in range(array.row_tiles):
             bank = Sram(
                 depth=self.config.memory.x_depth,
-                width=size * array.act_width,
+                width=size * array.x_bits,
                 latency=latency,
             )
             m.submodules[f"bank_{u}"] = place(bank, platform)
@@ -91,7 +93,14 @@ class Feeder(Block):
             for k in range(size):
                 head = Signal(lane(array), name=f"lane_{u * size + k}")
                 used = late.valid & (late.rows > u * size + k)
-                m.d.comb += [head.x.eq(Mux(used, word[k], 0)), head.swap.eq(late.swap)]
+                m.d.comb += head.swap.eq(late.swap)
+                if array.mac:
+                    decode = ElementDecode(array.mac.x)
+                    m.submodules[f"decode_{u}_{k}"] = place(decode, platform)
+                    m.d.comb += decode.used.eq(used)
+                    decoded(m, decode, word[k], late, head.x)
+                else:
+                    m.d.comb += head.x.eq(Mux(used, word[k], 0))
                 m.d.comb += self.x[u * size + k].eq(delayed(m, head, k, f"skew_{u}_{k}"))
             command = delayed(m, command, size, f"march_{u}")
         return m

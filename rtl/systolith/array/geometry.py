@@ -1,12 +1,17 @@
 """Geometry of the array: what its bands, tiles and elements are."""
 
+from functools import cached_property
 from typing import Annotated
 
 from amaranth.utils import ceil_log2
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-__all__ = ["STRICT", "ArrayConfig", "power_of_two"]
+from systolith.numerics.block_config import BlockMacConfig
+from systolith.numerics.formats import FORMATS, lookup
+from systolith.numerics.pairs import PAIRS, Pair
+
+__all__ = ["STRICT", "ArrayConfig", "FormatsConfig", "power_of_two"]
 
 STRICT = ConfigDict(extra="forbid")
 """Unknown keys are refused."""
@@ -23,6 +28,54 @@ def power_of_two(owner: object, *names: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class FormatsConfig:
+    """Number formats that the processing elements multiply.
+
+    Parameters
+    ----------
+    acts, weights
+        Names of operand formats; every legal pair of them is enabled.
+    limit
+        Most bits that the exact sum of a block may take.
+    """
+
+    acts: tuple[str, ...]
+    weights: tuple[str, ...]
+    limit: Annotated[int, Field(strict=True, ge=1)] = 80
+
+    @model_validator(mode="after")
+    def _check(self) -> "FormatsConfig":
+        for side, names, partners in (
+            ("acts", self.acts, self.weights),
+            ("weights", self.weights, self.acts),
+        ):
+            if not names or len(set(names)) != len(names):
+                raise ValueError(f"{side} must name one or more formats, each once, not {names!r}")
+            for name in names:
+                if name not in FORMATS or not FORMATS[name].operand:
+                    known = ", ".join(form.name for form in FORMATS.values() if form.operand)
+                    raise ValueError(f"{side} must be among {known}, not {name!r}")
+                if not any(
+                    lookup(name).family == FORMATS[p].family for p in partners if p in FORMATS
+                ):
+                    raise ValueError(
+                        f"{side}: {name!r} has no partner of its family among {', '.join(partners)}"
+                    )
+        widest = max(self.pairs, key=lambda p: p.block_bits)
+        if widest.block_bits > self.limit:
+            raise ValueError(
+                f"limit must be at least {widest.block_bits} bits, the exact sum of a block of "
+                f"{widest.name}, not {self.limit}"
+            )
+        return self
+
+    @cached_property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The enabled pairs."""
+        return tuple(p for p in PAIRS if p.x.name in self.acts and p.w.name in self.weights)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ArrayConfig:
     """Geometry of the splittable weight-stationary array.
 
@@ -35,7 +88,9 @@ class ArrayConfig:
     tile
         Edge ``T`` of the square tiles that a band is built from: the lanes of one memory bank.
     act_width, weight_width
-        Bits of the two's-complement operands.
+        Bits of the two's-complement operands of an array of plain integers.
+    formats
+        Number formats in place of plain integers of those widths.
     mac_latency
         Register stages between a multiplier's operands and its product.
     """
@@ -48,6 +103,7 @@ class ArrayConfig:
     act_width: Annotated[int, Field(strict=True, ge=2, le=16)] = 8
     weight_width: Annotated[int, Field(strict=True, ge=2, le=16)] = 8
     mac_latency: Annotated[int, Field(strict=True, ge=0, le=4)] = 1
+    formats: FormatsConfig | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "ArrayConfig":
@@ -91,8 +147,45 @@ class ArrayConfig:
         return self.row_bands * self.col_bands
 
     @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """Enabled pairs of formats; none without :attr:`formats`."""
+        return self.formats.pairs if self.formats else ()
+
+    @cached_property
+    def mac(self) -> BlockMacConfig | None:
+        """Cell of the enabled formats; None for plain integers.
+
+        ``mac.x.formats`` and ``mac.w.formats`` are in the order of the command's selectors.
+        """
+        if not self.formats:
+            return None
+        return BlockMacConfig(
+            pairs=self.pairs,
+            rows=self.rows,
+            limit=self.formats.limit,
+            latency=self.mac_latency,
+        )
+
+    @property
+    def x_bits(self) -> int:
+        """Bits of an activation in memory."""
+        return self.mac.x.code_bits if self.mac else self.act_width
+
+    @property
+    def w_bits(self) -> int:
+        """Bits of a weight in memory."""
+        return self.mac.w.code_bits if self.mac else self.weight_width
+
+    @property
+    def digits(self) -> int:
+        """Most digits of an element: wider ones take several passes."""
+        return max(self.mac.x.digits, self.mac.w.digits) if self.mac else 1
+
+    @property
     def psum_width(self) -> int:
         """Bits of a partial sum: a whole column of extreme products cannot overflow it."""
+        if self.mac:
+            return self.mac.sum_bits
         return self.act_width + self.weight_width + ceil_log2(self.rows)
 
     @property

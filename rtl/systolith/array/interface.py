@@ -20,6 +20,7 @@ __all__ = [
     "event_layout",
     "layout",
     "port_signature",
+    "ports",
     "tile_width",
 ]
 
@@ -36,11 +37,14 @@ class Field:
         Bits, as a function of the configuration.
     doc
         Meaning and unit.
+    when
+        Whether an engine has the field.
     """
 
     name: str
     width: Callable[[EngineConfig], int]
     doc: str
+    when: Callable[[EngineConfig], bool] = lambda _: True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,8 @@ class Port:
         The payload, lowest bits first.
     doc
         What a transfer does.
+    when
+        Whether an engine has the port.
     """
 
     name: str
@@ -66,10 +72,36 @@ class Port:
     waits: bool = True
     fields: tuple[Field, ...]
     doc: str
+    when: Callable[[EngineConfig], bool] = lambda _: True
+
+    def has(self, config: EngineConfig) -> tuple[Field, ...]:
+        """Fields that the port has in this engine."""
+        return tuple(field for field in self.fields if field.when(config))
 
 
-def _f(name: str, width: Callable[[EngineConfig], int], doc: str) -> Field:
-    return Field(name=name, width=width, doc=doc)
+def _f(
+    name: str,
+    width: Callable[[EngineConfig], int],
+    doc: str,
+    when: Callable[[EngineConfig], bool] = lambda _: True,
+) -> Field:
+    return Field(name=name, width=width, doc=doc, when=when)
+
+
+def _formats(config: EngineConfig) -> bool:
+    return config.array.mac is not None
+
+
+def _scaled(config: EngineConfig) -> bool:
+    return config.scaled
+
+
+def _form_width(side: str) -> Callable[[EngineConfig], int]:
+    def width(config: EngineConfig) -> int:
+        mac = config.array.mac
+        return max(1, ceil_log2(len(getattr(mac, side).formats))) if mac else 0
+
+    return width
 
 
 def tile_width(tiles: int) -> int:
@@ -83,7 +115,7 @@ PORTS: tuple[Port, ...] = (
         to_engine=True,
         doc="Writes T activations, K-neighbours of a row of X, into one bank of every masked band.",
         fields=(
-            _f("data", lambda c: c.array.tile * c.array.act_width, "T activations, lowest k first"),
+            _f("data", lambda c: c.array.tile * c.array.x_bits, "T activations, lowest k first"),
             _f("addr", lambda c: c.x_width, "word of the bank"),
             _f("tile", lambda c: tile_width(c.array.row_tiles), "row tile within the band"),
             _f("row_mask", lambda c: c.array.row_bands, "row bands that take the word"),
@@ -95,8 +127,37 @@ PORTS: tuple[Port, ...] = (
         to_engine=True,
         doc="Writes T weights, N-neighbours of one row of W, into one bank of every masked band.",
         fields=(
-            _f("data", lambda c: c.array.tile * c.array.weight_width, "T weights, lowest n first"),
+            _f("data", lambda c: c.array.tile * c.array.w_bits, "T weights, lowest n first"),
             _f("addr", lambda c: c.w_width, "word of the bank"),
+            _f("tile", lambda c: tile_width(c.array.col_tiles), "column tile within the band"),
+            _f("row_mask", lambda c: c.array.row_bands, "row bands that take the word"),
+            _f("col_mask", lambda c: c.array.col_bands, "column bands that take the word"),
+        ),
+    ),
+    Port(
+        name="x_scale",
+        to_engine=True,
+        when=_scaled,
+        doc="Writes the scale of one row of X for one block into every masked band.",
+        fields=(
+            _f("data", lambda c: 8, "code of the scale"),
+            _f("addr", lambda c: c.x_width, "word of X whose K tile is the last one of the block"),
+            _f("row_mask", lambda c: c.array.row_bands, "row bands that take it"),
+            _f("col_mask", lambda c: c.array.col_bands, "column bands that take it"),
+        ),
+    ),
+    Port(
+        name="w_scale",
+        to_engine=True,
+        when=_scaled,
+        doc="Writes the scales of T columns of W for one block into every masked band.",
+        fields=(
+            _f("data", lambda c: 8 * c.array.tile, "T codes of scales, lowest n first"),
+            _f(
+                "addr",
+                lambda c: c.scale_width,
+                "weight tile that ends the block: first word of its weights, divided by r",
+            ),
             _f("tile", lambda c: tile_width(c.array.col_tiles), "column tile within the band"),
             _f("row_mask", lambda c: c.array.row_bands, "row bands that take the word"),
             _f("col_mask", lambda c: c.array.col_bands, "column bands that take the word"),
@@ -156,6 +217,8 @@ PORTS: tuple[Port, ...] = (
                 lambda c: bits_for(c.array.bands - 1),
                 "commands that follow in this batch; a batch may start together",
             ),
+            _f("x_form", _form_width("x"), "format of X: its place among those enabled", _formats),
+            _f("w_form", _form_width("w"), "format of W: its place among those enabled", _formats),
         ),
     ),
     Port(
@@ -176,6 +239,12 @@ PORTS: tuple[Port, ...] = (
             _f("tile", lambda c: tile_width(c.array.col_tiles), "column tile within the band"),
             _f("row_mask", lambda c: c.array.row_bands, "row bands to sum over"),
             _f("col", lambda c: tile_width(c.array.col_bands), "column band"),
+            _f(
+                "scaled",
+                lambda c: 1,
+                "1: binary32 results of block formats, of a single row band; 0: int32",
+                _scaled,
+            ),
         ),
     ),
     Port(
@@ -184,10 +253,19 @@ PORTS: tuple[Port, ...] = (
         waits=False,
         doc="T sums over the masked row bands, a fixed time after the request. No ready.",
         fields=(
-            _f("data", lambda c: c.array.tile * c.acc_width, "T int32 results, lowest n first"),
+            _f(
+                "data",
+                lambda c: c.array.tile * c.acc_width,
+                "T results, lowest n first: int32, or binary32 of block formats",
+            ),
         ),
     ),
 )
+
+
+def ports(config: EngineConfig) -> tuple[Port, ...]:
+    """Ports that the engine has."""
+    return tuple(port for port in PORTS if port.when(config))
 
 
 def _port(name: str) -> Port:
@@ -196,7 +274,7 @@ def _port(name: str) -> Port:
 
 def layout(name: str, config: EngineConfig) -> data.StructLayout:
     """Layout of the payload of port ``name``."""
-    return PackedStruct({f.name: f.width(config) for f in _port(name).fields})
+    return PackedStruct({f.name: f.width(config) for f in _port(name).has(config)})
 
 
 def port_signature(shape: data.StructLayout, *, waits: bool = True) -> wiring.Signature:
@@ -227,7 +305,7 @@ def event_layout(config: EngineConfig) -> data.StructLayout:
 
 def encode(name: str, config: EngineConfig, values: Mapping[str, int]) -> int:
     """Payload of port ``name`` as an integer. Missing, unknown or oversized fields are refused."""
-    fields = {f.name: f.width(config) for f in _port(name).fields}
+    fields = {f.name: f.width(config) for f in _port(name).has(config)}
     if set(values) != set(fields):
         wrong = sorted(set(values) ^ set(fields))
         raise ValueError(f"{name} takes exactly {', '.join(fields)}; check {', '.join(wrong)}")
@@ -244,7 +322,7 @@ def encode(name: str, config: EngineConfig, values: Mapping[str, int]) -> int:
 def decode(name: str, config: EngineConfig, bits: int) -> dict[str, int]:
     """Fields of a payload of port ``name``."""
     values = {}
-    for field in _port(name).fields:
+    for field in _port(name).has(config):
         width = field.width(config)
         values[field.name] = bits & ((1 << width) - 1)
         bits >>= width

@@ -17,6 +17,7 @@ def marched(
     spacing: int,
     tokens: Iterable[str],
     counts: Iterable[str] = (),
+    start: str = "first",
 ) -> Any:
     """``command`` as it was ``cycles`` cycles ago.
 
@@ -37,6 +38,8 @@ def marched(
         Fewest cycles between two starts.
     tokens, counts
         Fields of one bit that change in every cycle, and fields that count.
+    start
+        Token that marks the start of a tile.
     """
     layout = command.shape()
     lines = {}
@@ -50,9 +53,9 @@ def marched(
         # At first the counts move on in every cycle; later they are held for the whole tile.
         step = min(spacing, cycles - passed) if passed else 1
         due = passed + step - 1
-        start = lines["first"][due - 1] if due else command.first
+        begins = lines[start][due - 1] if due else getattr(command, start)
         late = Signal(layout, name=f"held_{passed + step}", reset_less=True)
-        with m.If(start):
+        with m.If(begins):
             m.d.sync += late.eq(held)
         held, passed = late, passed + step
 
@@ -60,6 +63,6 @@ def marched(
     m.d.comb += [out.eq(held), *(out[token].eq(line[-1]) for token, line in lines.items())]
     for name in counts:
         counter = Signal(len(out[name]), name=f"{name}_after_{cycles}", reset_less=True)
-        m.d.comb += out[name].eq(Mux(lines["first"][-1], held[name], counter))
+        m.d.comb += out[name].eq(Mux(lines[start][-1], held[name], counter))
         m.d.sync += counter.eq(out[name] + 1)
     return out

@@ -1,12 +1,15 @@
 """Processing element of the weight-stationary array."""
 
-from amaranth.hdl import Module, Signal, signed
+from typing import Any
+
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.config import ArrayConfig
-from systolith.array.layouts import lane
+from systolith.array.layouts import act_shape, lane, psum_shape, weight_shape
 from systolith.hierarchy import Block, place
+from systolith.numerics.block_mac import BlockMac
 from systolith.numerics.mac import MacCell
 
 __all__ = ["Pe"]
@@ -41,18 +44,18 @@ class Pe(Block):
         The same, one cycle later.
     w, load : In
         Weight for the shadow register and its enable.
-    n : In(signed(psum_width))
+    n : In(psum_shape)
         Partial sum from above.
-    s : Out(signed(psum_width))
+    s : Out(psum_shape)
         Partial sum to below.
     """
 
     west: data.View
     east: data.View
-    w: Signal
+    w: Any
     load: Signal
-    n: Signal
-    s: Signal
+    n: Any
+    s: Any
 
     def __init__(self, config: ArrayConfig) -> None:
         self.config = config
@@ -60,26 +63,21 @@ class Pe(Block):
             {
                 "west": In(lane(config)),
                 "east": Out(lane(config)),
-                "w": In(signed(config.weight_width)),
+                "w": In(weight_shape(config)),
                 "load": In(1),
-                "n": In(signed(config.psum_width)),
-                "s": Out(signed(config.psum_width)),
+                "n": In(psum_shape(config)),
+                "s": Out(psum_shape(config)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        mac = MacCell(
-            a_width=config.act_width, b_width=config.weight_width, latency=config.mac_latency
-        )
-        m.submodules.mac = place(mac, platform)
-
-        x = Signal(signed(config.act_width), reset_less=True)
+        x: Any = Signal(act_shape(config), name="x", reset_less=True)
         swap = Signal()
-        shadow = Signal(signed(config.weight_width), reset_less=True)
-        active = Signal(signed(config.weight_width), reset_less=True)
-        psum = Signal(signed(config.psum_width), reset_less=True)
+        shadow: Any = Signal(weight_shape(config), name="shadow", reset_less=True)
+        active: Any = Signal(weight_shape(config), name="active", reset_less=True)
+        psum: Any = Signal(psum_shape(config), name="psum", reset_less=True)
 
         m.d.sync += [x.eq(self.west.x), swap.eq(self.west.swap)]
         with m.If(self.load):
@@ -87,7 +85,17 @@ class Pe(Block):
         with m.If(self.west.swap):
             m.d.sync += active.eq(shadow)
 
-        m.d.comb += [mac.a.eq(x), mac.b.eq(active)]
-        m.d.sync += psum.eq(self.n + mac.p)
+        if config.mac:
+            cell = BlockMac(config.mac)
+            m.submodules.mac = place(cell, platform)
+            m.d.comb += [cell.x.eq(x), cell.w.eq(active), cell.n.eq(self.n)]
+            m.d.sync += psum.eq(cell.s)
+        else:
+            mac = MacCell(
+                a_width=config.act_width, b_width=config.weight_width, latency=config.mac_latency
+            )
+            m.submodules.mac = place(mac, platform)
+            m.d.comb += [mac.a.eq(x), mac.b.eq(active)]
+            m.d.sync += psum.eq(self.n + mac.p)
         m.d.comb += [self.east.x.eq(x), self.east.swap.eq(swap), self.s.eq(psum)]
         return m

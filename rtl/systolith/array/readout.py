@@ -38,6 +38,8 @@ class Readout(Block):
         That tile's accumulator is in use.
     pick, pick_col : Out(tile)
         For each lane, ``tile`` and ``col`` of the request whose word the accumulators give now.
+    scaled, pick_scaled : Out(1), Out(tile)
+        With a stage B: the same for ``scaled`` of the request.
     words : In(y_word).array(row_bands)
         The word that they chose in each row band one cycle ago; lanes one cycle apart.
     """
@@ -64,6 +66,7 @@ class Readout(Block):
                 "pick": Out(PackedArray(tile_width(array.col_tiles), array.tile)),
                 "pick_col": Out(PackedArray(tile_width(array.col_bands), array.tile)),
                 "words": In(y_word(config)).array(array.row_bands),
+                **({"scaled": Out(1), "pick_scaled": Out(array.tile)} if config.scaled else {}),
             }
         )
 
@@ -84,6 +87,7 @@ class Readout(Block):
                     "rows": array.row_bands,
                     "tile": len(self.tile),
                     "col": len(self.col),
+                    **({"scaled": 1} if config.scaled else {}),
                 }
             )
         )
@@ -97,10 +101,14 @@ class Readout(Block):
             control.tile.eq(request.tile),
             control.col.eq(request.col),
         ]
+        if config.scaled:
+            m.d.comb += [self.scaled.eq(request.scaled), control.scaled.eq(request.scaled)]
         late = delayed(m, control, config.memory.latency + 1, "late")
         result = Signal(y_word(config))
         for k in range(array.tile):
             m.d.comb += [self.pick[k].eq(late.tile), self.pick_col[k].eq(late.col)]
+            if config.scaled:
+                m.d.comb += self.pick_scaled[k].eq(late.scaled)
             late = delayed(m, late, 1, f"lane_{k}")
             words = [Mux(late.rows[i], word[k], 0) for i, word in enumerate(self.words)]
             total = self._total(m, words, f"lane_{k}")

@@ -1,24 +1,61 @@
 """Sequencer of one band: the hardware loops over the tiles of a command."""
 
-from amaranth.hdl import Module, Mux, Signal
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
+from systolith.array.block_loop import BlockLoop
 from systolith.array.config import EngineConfig
 from systolith.array.delay import delayed
-from systolith.array.layouts import reach_width, row_command, weight_command, y_command
+from systolith.array.layouts import (
+    drain_command,
+    reach_width,
+    row_command,
+    select_width,
+    weight_command,
+    y_command,
+)
 from systolith.array.march import marched
 from systolith.array.packed import PackedStruct
 from systolith.hierarchy import Block
+from systolith.numerics.fp32_term import EXPONENT_BITS
 
-__all__ = ["Sequencer", "job_layout"]
+__all__ = ["Sequencer", "format_fields", "job_layout"]
 
 # What is needed of a job after its first cycle; counters and addresses take over the rest.
 _KEPT = (
     *("m_end", "row_one", "short", "inner_end", "inner_one", "k_rows", "n_last", "n_inside"),
     *("accumulate", "fuse", "bottom", "reach", "slot"),
 )
+
+
+def format_fields(config: EngineConfig) -> dict[str, Any]:
+    """Fields of a job that say in which formats it computes.
+
+    ``scaled``: of block formats. A block takes ``passes_end`` and one K tiles (the last one may
+    take fewer), a tile ``period_end`` and one cycles. ``repeats_end``: each tile is run so many
+    times more, for the digits of ``x_digits``, ``w_digits`` operands with two of them. ``unit``,
+    ``small``: see :func:`systolith.array.layouts.drain_command`.
+    """
+    mac = config.array.mac
+    if mac is None:
+        return {}
+    fields: dict[str, Any] = {"x_form": select_width(mac.x), "w_form": select_width(mac.w)}
+    if config.scaled:
+        fields |= {
+            "scaled": 1,
+            "unit": signed(EXPONENT_BITS),
+            "passes_end": bits_for(config.max_passes - 1),
+            "period_end": config.period_width,
+        }
+    if config.small_scales:
+        fields["small"] = 1
+    if config.array.digits > 1:
+        fields |= {"repeats_end": 2, "x_digits": 1, "w_digits": 1}
+    return fields
 
 
 def job_layout(config: EngineConfig) -> data.StructLayout:
@@ -44,12 +81,15 @@ def job_layout(config: EngineConfig) -> data.StructLayout:
             "bottom": 1,  # no band below joins this one
             "reach": reach_width(a),  # bands to the right that join
             "slot": bits_for(config.control.outstanding - 1),
+            **format_fields(config),
         }
     )
 
 
 class Sequencer(Block):
     """Runs one command on one row band: a tile every ``max(M, r)`` cycles, without a gap.
+
+    Tiles of block formats may last longer, see :class:`systolith.array.pace.Pace`.
 
     A job is loaded at the end of the cycle in which it is offered; the first cycle of its first
     tile follows. It must be offered only when the band is idle or in the last cycle of its work:
@@ -70,6 +110,8 @@ class Sequencer(Block):
         Start a job.
     weights, rows, y : Out
         Commands of the band's weight banks, activation banks and first accumulator.
+    drain : Out(drain_command)
+        With a stage B: with ``y``, of tiles that complete a block.
     """
 
     load: Signal
@@ -77,11 +119,13 @@ class Sequencer(Block):
     weights: data.View
     rows: data.View
     y: data.View
+    drain: data.View
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
         super().__init__(
             {
+                **({"drain": Out(drain_command(config))} if config.scaled else {}),
                 "load": In(1),
                 "job": In(job_layout(config)),
                 "weights": Out(weight_command(config)),
@@ -96,9 +140,10 @@ class Sequencer(Block):
         band_rows = config.array.band_rows
 
         layout = job_layout(config)
-        job = Signal(PackedStruct({name: layout[name].shape for name in _KEPT}), reset_less=True)
+        kept = (*_KEPT, *format_fields(config))
+        job = Signal(PackedStruct({name: layout[name].shape for name in kept}), reset_less=True)
         with m.If(self.load):
-            m.d.sync += (job[name].eq(self.job[name]) for name in _KEPT)
+            m.d.sync += (job[name].eq(self.job[name]) for name in kept)
 
         # Loop state: cycle of the tile, and tiles that are left in the inner and outer loop.
         running = Signal()
@@ -126,8 +171,13 @@ class Sequencer(Block):
         use_weight = Signal()
         rows_end, loaded, loads_end = Signal(), Signal(), Signal()
         m.d.comb += [rows_end.eq(ahead == job.m_end), loaded.eq(ahead == band_rows - 1)]
+        paced = Mux(job.short, loaded, rows_end)
+        if config.scaled:
+            paced = ahead == job.period_end
+        blocks = BlockLoop(m, config, job, self.job, load=self.load, tile_end=tile_end)
+        advance = blocks.advance
         m.d.sync += [
-            tile_end.eq(running & Mux(job.short, loaded, rows_end)),
+            tile_end.eq(running & paced),
             use_row.eq(use_row & ~last_row),
             last_row.eq(use_row & rows_end),
             loads_end.eq(loaded),
@@ -141,13 +191,16 @@ class Sequencer(Block):
             following = Signal.like(addr, name=f"{addr.name}_following")
             m.d.comb += following.eq(addr + use_row)
             m.d.sync += addr.eq(following)
-            with m.If(tile_end):
+            with m.If(advance):
                 with m.If(inner_last & ~walks):
                     m.d.sync += home.eq(following)
                 with m.If(inner_last == walks):
                     m.d.sync += addr.eq(home)
         with m.If(tile_end):
-            m.d.sync += [ahead.eq(1), first.eq(1)]
+            m.d.sync += [ahead.eq(1), first.eq(1), use_row.eq(1), use_weight.eq(1)]
+            m.d.sync += last_row.eq(job.row_one)
+        blocks.repeat(tile_end, first, back=(x_addr, w_addr), y=(y_addr, y_home))
+        with m.If(advance):
             with m.If(inner_last):
                 m.d.sync += [
                     inner.eq(job.inner_end),
@@ -160,9 +213,8 @@ class Sequencer(Block):
             with m.Else():
                 m.d.sync += [inner.eq(inner - 1), inner_first.eq(0), inner_last.eq(inner == 1)]
             with m.If(inner_last & outer_last):
-                m.d.sync += running.eq(0)
-            with m.Else():
-                m.d.sync += [use_row.eq(1), last_row.eq(job.row_one), use_weight.eq(1)]
+                m.d.sync += [running.eq(0), use_row.eq(0), last_row.eq(0), use_weight.eq(0)]
+        blocks.count(k_end, inner_last)
         with m.If(self.load):
             m.d.sync += [
                 running.eq(1),
@@ -190,12 +242,17 @@ class Sequencer(Block):
         m.d.sync += [
             self.weights.valid.eq(use_weight),
             self.weights.first.eq(first),
-            self.weights.start.eq(first & inner_first & outer_first & ~job.fuse),
+            self.weights.start.eq(
+                first & inner_first & outer_first & blocks.repeat_first & ~job.fuse
+            ),
             self.weights.addr.eq(w_addr),
             self.weights.reach.eq(job.reach),
         ]
         rows = Signal(row_command(config))
-        y = Signal(y_command(config))
+        results: dict[str, Any] = {name: f.shape for name, f in y_command(config)}
+        if config.scaled:
+            results |= {name: f.shape for name, f in drain_command(config)}
+        y = Signal(PackedStruct(results))
         m.d.comb += [
             rows.valid.eq(use_row),
             rows.swap.eq(use_row & first),
@@ -205,25 +262,26 @@ class Sequencer(Block):
             rows.reach.eq(job.reach),
             y.valid.eq(use_row & job.bottom),
             y.first.eq(use_row & job.bottom & first),
-            y.add.eq(job.accumulate | ~k_first),
-            y.last.eq(inner_last & outer_last & last_row & job.bottom),
+            y.last.eq(inner_last & outer_last & blocks.repeat_last & last_row & job.bottom),
             y.addr.eq(y_addr),
             y.cols.eq(Mux(n_end, job.n_last, config.array.cols)),
             y.reach.eq(job.reach),
             y.slot.eq(job.slot),
         ]
+        blocks.formats(self.weights, rows)
+        blocks.results(y, k_first, outer_first, x_addr, w_addr)
         lead = 1 + config.array.weight_lead
-        m.d.comb += [
-            self.rows.eq(delayed(m, rows, lead, "rows")),
-            self.y.eq(
-                marched(
-                    m,
-                    y,
-                    lead + config.acc_delay,
-                    spacing=band_rows,
-                    tokens=("valid", "first", "last"),
-                    counts=("addr",),
-                )
-            ),
-        ]
+        late = marched(
+            m,
+            y,
+            lead + config.acc_delay,
+            spacing=band_rows,
+            tokens=("valid", "first", "last"),
+            counts=("addr",),
+        )
+        m.d.comb += self.rows.eq(delayed(m, rows, lead, "rows"))
+        m.d.comb += (self.y[name].eq(late[name]) for name, _ in y_command(config))
+        if config.scaled:
+            m.d.comb += (self.drain[name].eq(late[name]) for name, _ in drain_command(config))
+            m.d.comb += self.drain.valid.eq(late.valid & late.final)
         return m

@@ -5,7 +5,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.config import ArrayConfig
-from systolith.array.layouts import lane_row, psum_row, weight_word
+from systolith.array.layouts import lane_row, psum_row, weight_bus
 from systolith.array.pe import Pe
 from systolith.hierarchy import Block, place
 
@@ -29,7 +29,7 @@ class Tile(Block):
     -------
     west, east : In(lane_row), Out(lane_row)
         Activations of the tile's rows, row ``k`` offered ``k`` cycles after row 0.
-    w, first : In(weight_word), In(1)
+    w, first : In(weight_bus), In(1)
         Weight bus; ``first`` comes with the word of the tile's row 0.
     w_next, first_next : Out
         The same for the tile below.
@@ -52,9 +52,9 @@ class Tile(Block):
             {
                 "west": In(lane_row(config, config.tile)),
                 "east": Out(lane_row(config, config.tile)),
-                "w": In(weight_word(config)),
+                "w": In(weight_bus(config)),
                 "first": In(1),
-                "w_next": Out(weight_word(config)),
+                "w_next": Out(weight_bus(config)),
                 "first_next": Out(1),
                 "n": In(psum_row(config, config.tile)),
                 "s": Out(psum_row(config, config.tile)),
@@ -65,7 +65,7 @@ class Tile(Block):
         m = Module()
         size = self.config.tile
 
-        bus = Signal(weight_word(self.config), reset_less=True)
+        bus = Signal(weight_bus(self.config), reset_less=True)
         token = Signal(size + 1)  # bit k: row k loads; bit T: row 0 of the tile below comes next
         m.d.sync += [bus.eq(self.w), token.eq(Cat(self.first, token))]
         m.d.comb += [self.w_next.eq(bus), self.first_next.eq(token[size])]

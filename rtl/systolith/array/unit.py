@@ -1,8 +1,9 @@
 """Everything that belongs to one band outside the array: queue, sequencer, banks, accumulators."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -11,11 +12,14 @@ from systolith.array.accumulator import Accumulator
 from systolith.array.band_row import band_signature
 from systolith.array.config import EngineConfig
 from systolith.array.delay import delayed
+from systolith.array.drain import Drain
 from systolith.array.feeder import Feeder
 from systolith.array.interface import tile_width
 from systolith.array.layouts import (
     act_word,
+    block_row,
     reach_width,
+    sum_command,
     weight_command,
     weight_word,
     y_command,
@@ -25,10 +29,11 @@ from systolith.array.march import marched
 from systolith.array.packed import PackedArray, PackedStruct
 from systolith.array.queue import StartQueue, entry_layout, now_width
 from systolith.array.sequencer import Sequencer
+from systolith.array.stage_b import StageB
 from systolith.array.weights import WeightBanks
 from systolith.hierarchy import Block, place
 
-__all__ = ["BandUnit", "picked", "write_signature"]
+__all__ = ["BandUnit", "picked", "scale_signature", "write_signature"]
 
 
 def write_signature(addr: int, word: data.ArrayLayout, tiles: int) -> wiring.Signature:
@@ -70,6 +75,12 @@ class BandUnit(Block):
         That word.
     start, done, done_slot : Out
         First weight row of a command on this leader's port; last result of a command visible.
+    left_block, right_block : In(block_row), Out(block_row)
+        With a stage B: its rows, marching like the accumulators' commands.
+    x_scale, w_scale : In(scale_signature)
+        With a stage B: writes of the host.
+    read_scaled, read_pick_scaled : In
+        With a stage B: read its results instead of exact sums.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -96,6 +107,7 @@ class BandUnit(Block):
                 "start": Out(1),
                 "done": Out(1),
                 "done_slot": Out(bits_for(config.control.outstanding - 1)),
+                **(_block_ports(config) if config.scaled else {}),
             }
         )
 
@@ -131,7 +143,14 @@ class BandUnit(Block):
             ),
             self.right_weights.eq(weights.onward),
         ]
-        self._results(m, sequencer.y, sums)
+        stages: list[StageB] = []
+        ended = None
+        if config.scaled:
+            stages = [StageB(config) for _ in sums]
+            for t, stage in enumerate(stages):
+                m.submodules[f"stage_b_{t}"] = place(stage, platform)
+            ended = self._blocks(m, sequencer.drain, sums, stages, platform)
+        self._results(m, sequencer.y, sums, ended)
         m.d.comb += [
             self.edge.x.eq(feeder.x),
             self.edge.fuse.eq(feeder.fuse),
@@ -150,26 +169,81 @@ class BandUnit(Block):
             m.d.comb += [
                 accumulator.psums[k].eq(self.edge.s[t * array.tile + k]) for k in range(array.tile)
             ]
+        busy = picked([a.busy for a in sums], self.read_tile)
+        if stages:
+            scaled_busy = picked([stage.busy for stage in stages], self.read_tile)
+            busy = Mux(self.read_scaled, scaled_busy, busy)
         for k in range(array.tile):
-            words = [accumulator.r_data[k] for accumulator in sums]
-            m.d.comb += self.read_word[k].eq(picked(words, self.read_pick[k]))
-        m.d.comb += [
-            self.read_busy.eq(picked([a.busy for a in sums], self.read_tile)),
-            self.start.eq(weights.start),
-        ]
+            word = picked([accumulator.r_data[k] for accumulator in sums], self.read_pick[k])
+            if stages:
+                scaled = picked([stage.r_data[k] for stage in stages], self.read_pick[k])
+                word = Mux(self.read_pick_scaled[k], scaled, word)
+            m.d.comb += self.read_word[k].eq(word)
+        m.d.comb += [self.read_busy.eq(busy), self.start.eq(weights.start)]
         return m
 
-    def _results(self, m: Module, own: data.View, sums: list[Accumulator]) -> None:
+    def _blocks(
+        self,
+        m: Module,
+        own: data.View,
+        sums: list[Accumulator],
+        stages: list[StageB],
+        platform: object,
+    ) -> data.View:
+        """Lead the rows of stage B through its column tiles; the end of a command at the right."""
+        config = self.config
+        drain = Drain(config)
+        m.submodules.drain = place(drain, platform)
+        for write, port in ((drain, self.x_scale), *((s, self.w_scale) for s in stages)):
+            m.d.comb += [write.w_addr.eq(port.addr), write.w_data.eq(port.data)]
+        m.d.comb += [drain.command.eq(own), drain.w_en.eq(self.x_scale.en)]
+
+        # A row's fields stay for T cycles, so whose they are has to be remembered.
+        from_left, was_left = Signal(), Signal()
+        m.d.sync += was_left.eq(from_left)
+        row: data.View = Signal(block_row(config), name="block_row")
+        m.d.comb += [
+            from_left.eq(self.left_block.valid | (was_left & ~drain.row.valid)),
+            row.eq(Mux(from_left, self.left_block.as_value(), drain.row.as_value())),
+        ]
+        for t, (accumulator, stage) in enumerate(zip(sums, stages, strict=True)):
+            m.d.comb += [
+                stage.row.eq(row),
+                stage.block_en.eq(accumulator.block_en),
+                stage.block_addr.eq(accumulator.block_addr),
+                stage.blocks.eq(accumulator.blocks),
+                stage.w_en.eq(self.w_scale.en[t]),
+                stage.r_addr.eq(self.read_addr),
+            ]
+            row = stage.onward
+        m.d.comb += [
+            self.right_block.eq(row),
+            self.right_block.valid.eq(row.valid & (row.reach != 0)),
+            self.right_block.reach.eq(row.reach - 1),
+        ]
+        # The row has left the last column tile T cycles after its turn began there.
+        ended = Signal(PackedStruct({"last": 1, "slot": len(row.slot)}), name="block_ended")
+        m.d.comb += [
+            ended.last.eq(row.valid & row.last & (row.reach == 0)),
+            ended.slot.eq(row.slot),
+        ]
+        return delayed(m, ended, config.drain_write, "block_visible")
+
+    def _results(
+        self,
+        m: Module,
+        own: data.View,
+        sums: list[Accumulator],
+        blocks_ended: data.View | None,
+    ) -> None:
         """Lead the commands through the accumulators, and their tokens along beside them."""
         config, array = self.config, self.config.array
         command = Signal(y_command(config), name="y")
         m.d.comb += command.eq(Mux(self.left_y.valid, self.left_y.as_value(), own.as_value()))
         onward: data.View = command
+        fields = [name for name, _ in sum_command(config)]
         for accumulator in sums:
-            m.d.comb += [
-                accumulator.command[field].eq(onward[field])
-                for field in ("valid", "add", "addr", "cols")
-            ]
+            m.d.comb += [accumulator.command[field].eq(onward[field]) for field in fields]
             onward = accumulator.onward
         slot = bits_for(config.control.outstanding - 1)
         tokens = Signal(
@@ -179,14 +253,15 @@ class BandUnit(Block):
             m.d.comb += tokens[field].eq(command[field])
         m.d.comb += [
             tokens.first.eq(command.valid & command.first),
-            tokens.last.eq(command.valid & command.last),
+            # Stage B tells the end of a command of block formats.
+            tokens.last.eq(
+                command.valid & command.last & ~(command.final if config.scaled else Const(0, 1))
+            ),
         ]
         late = marched(
             m, tokens, array.band_cols, spacing=array.band_rows, tokens=("first", "last")
         )
-        m.d.comb += [
-            self.right_y[field].eq(onward[field]) for field in ("valid", "add", "addr", "cols")
-        ]
+        m.d.comb += [self.right_y[field].eq(onward[field]) for field in fields]
         m.d.comb += [self.right_y[field].eq(late[field]) for field in ("first", "last", "slot")]
         m.d.comb += [
             self.right_y.valid.eq(onward.valid & (late.reach != 0)),
@@ -195,8 +270,29 @@ class BandUnit(Block):
         # The last lane of the last tile writes `sums` cycles after it would pass the command on.
         ended = Signal(PackedStruct({"last": 1, "slot": slot}))
         m.d.comb += [ended.last.eq(late.last & (late.reach == 0)), ended.slot.eq(late.slot)]
-        visible = delayed(m, ended, config.memory.latency + config.sum_registers + 1, "ended")
+        cycles = config.memory.latency + config.sum_registers + 1 + config.drain_cycles
+        visible = delayed(m, ended, cycles, "ended")
         m.d.comb += [self.done.eq(visible.last), self.done_slot.eq(visible.slot)]
+        if blocks_ended is not None:  # never at the same time: commands keep their order
+            m.d.comb += self.done.eq(visible.last | blocks_ended.last)
+            m.d.comb += self.done_slot.eq(Mux(blocks_ended.last, blocks_ended.slot, visible.slot))
+
+
+def scale_signature(addr: int, lanes: int, tiles: int) -> wiring.Signature:
+    """Write port of scales: enables, address and 8 bits for each lane."""
+    return wiring.Signature({"en": Out(tiles), "addr": Out(addr), "data": Out(8 * lanes)})
+
+
+def _block_ports(config: EngineConfig) -> dict[str, Any]:
+    array = config.array
+    return {
+        "left_block": In(block_row(config)),
+        "right_block": Out(block_row(config)),
+        "x_scale": In(scale_signature(config.x_width, 1, 1)),
+        "w_scale": In(scale_signature(config.scale_width, array.tile, array.col_tiles)),
+        "read_scaled": In(1),
+        "read_pick_scaled": In(array.tile),
+    }
 
 
 def picked(values: Sequence[Value], index: Value) -> Value:

@@ -1,5 +1,7 @@
 """Row of band units: what surrounds one row band of the array."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -11,7 +13,7 @@ from systolith.array.interface import tile_width
 from systolith.array.layouts import act_word, weight_word, y_word
 from systolith.array.packed import PackedArray
 from systolith.array.queue import entry_layout, now_width
-from systolith.array.unit import BandUnit, picked, write_signature
+from systolith.array.unit import BandUnit, picked, scale_signature, write_signature
 from systolith.hierarchy import Block, place
 
 __all__ = ["UnitRow"]
@@ -45,6 +47,8 @@ class UnitRow(Block):
         That word, one cycle later.
     start, done, done_slot : Out
         Observed of each unit.
+    x_scale, w_scale, x_scale_cols, w_scale_cols, read_scaled, read_pick_scaled : In
+        With a stage B, see :class:`BandUnit`.
     """
 
     edge: list[wiring.PureInterface]
@@ -76,6 +80,7 @@ class UnitRow(Block):
                 "start": Out(cols),
                 "done": Out(cols),
                 "done_slot": Out(PackedArray(slot, cols)),
+                **(_block_ports(config) if config.scaled else {}),
             }
         )
 
@@ -97,10 +102,22 @@ class UnitRow(Block):
                 self.done_slot[j].eq(unit.done_slot),
             ]
             wiring.connect(m, unit.edge, wiring.flipped(self.edge[j]))
-            for mine, all_units, cols in (
+            writes = [
                 (unit.x_write, self.x_write, self.x_cols),
                 (unit.w_write, self.w_write, self.w_cols),
-            ):
+            ]
+            if self.config.scaled:
+                writes += [
+                    (unit.x_scale, self.x_scale, self.x_scale_cols),
+                    (unit.w_scale, self.w_scale, self.w_scale_cols),
+                ]
+                m.d.comb += [
+                    unit.read_scaled.eq(self.read_scaled),
+                    unit.read_pick_scaled.eq(self.read_pick_scaled),
+                ]
+                if j:
+                    m.d.comb += unit.left_block.eq(units[j - 1].right_block)
+            for mine, all_units, cols in writes:
                 m.d.comb += [
                     mine.en.eq(Mux(cols[j], all_units.en, 0)),
                     mine.addr.eq(all_units.addr),
@@ -121,3 +138,15 @@ class UnitRow(Block):
             self.read_busy.eq(picked([unit.read_busy for unit in units], self.read_col)),
         ]
         return m
+
+
+def _block_ports(config: EngineConfig) -> dict[str, Any]:
+    array = config.array
+    return {
+        "x_scale": In(scale_signature(config.x_width, 1, 1)),
+        "x_scale_cols": In(array.col_bands),
+        "w_scale": In(scale_signature(config.scale_width, array.tile, array.col_tiles)),
+        "w_scale_cols": In(array.col_bands),
+        "read_scaled": In(1),
+        "read_pick_scaled": In(array.tile),
+    }

@@ -5,11 +5,13 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.config import EngineConfig
+from systolith.array.decoders import decoded
 from systolith.array.delay import delayed
-from systolith.array.layouts import weight_command, weight_word
+from systolith.array.layouts import weight_bus, weight_command, weight_word
 from systolith.array.packed import PackedArray, PackedStruct
 from systolith.hierarchy import Block, place
 from systolith.memory.sram import Sram
+from systolith.numerics.element import ElementDecode
 
 __all__ = ["WeightBanks"]
 
@@ -28,8 +30,8 @@ class WeightBanks(Block):
         One weight row in each valid cycle.
     onward : Out(weight_command)
         For the band to the right, ``c`` cycles later; valid only while ``reach`` is not zero.
-    w, first : Out(weight_word), Out(1) per column tile
-        Weight port of the band, ``memory.latency`` cycles after the bank's command.
+    w, first : Out(weight_bus), Out(1) per column tile
+        Weight port of the band, decoded, ``memory.latency`` cycles after the bank's command.
     start : Out(1)
         With the first weight row of a command on the port of column tile 0.
     w_en : In(col_tiles)
@@ -54,7 +56,7 @@ class WeightBanks(Block):
             {
                 "command": In(weight_command(config)),
                 "onward": Out(weight_command(config)),
-                "w": Out(PackedArray(weight_word(array), array.col_tiles)),
+                "w": Out(PackedArray(weight_bus(array), array.col_tiles)),
                 "first": Out(array.col_tiles),
                 "start": Out(1),
                 "w_en": In(array.col_tiles),
@@ -70,10 +72,13 @@ class WeightBanks(Block):
         command = self.command
         for t in range(array.col_tiles):
             bank = Sram(
-                depth=memory.w_depth, width=array.tile * array.weight_width, latency=memory.latency
+                depth=memory.w_depth, width=array.tile * array.w_bits, latency=memory.latency
             )
             m.submodules[f"bank_{t}"] = place(bank, platform)
-            tokens = Signal(PackedStruct({"first": 1, "start": 1}), name=f"tokens_{t}")
+            layout = weight_command(self.config)
+            names = ("first", "start", *(n for n in ("form", "digit") if n in layout.members))
+            fields = {name: layout[name].shape for name in names}
+            tokens = Signal(PackedStruct(fields), name=f"tokens_{t}")
             m.d.comb += [
                 bank.r_addr.eq(command.addr),
                 bank.w_en.eq(self.w_en[t]),
@@ -82,8 +87,17 @@ class WeightBanks(Block):
                 tokens.first.eq(command.valid & command.first),
                 tokens.start.eq(command.valid & command.start),
             ]
+            m.d.comb += (tokens[name].eq(command[name]) for name in names[2:])
             late = delayed(m, tokens, memory.latency, f"read_{t}")
-            m.d.comb += [self.w[t].eq(bank.r_data), self.first[t].eq(late.first)]
+            m.d.comb += self.first[t].eq(late.first)
+            if array.mac:
+                word = data.View(weight_word(array), bank.r_data)
+                for k in range(array.tile):
+                    decode = ElementDecode(array.mac.w)
+                    m.submodules[f"decode_{t}_{k}"] = place(decode, platform)
+                    decoded(m, decode, word[k], late, self.w[t][k])
+            else:
+                m.d.comb += self.w[t].eq(bank.r_data)
             if t == 0:
                 m.d.comb += self.start.eq(late.start)
             command = delayed(m, command, array.tile, f"march_{t}")

@@ -5,16 +5,13 @@ from typing import Any
 from amaranth.sim import Simulator
 
 from systolith.array.engine import Engine
-from systolith.array.interface import PORTS
+from systolith.array.interface import ports
 from systolith.benches.program import Program
 from systolith.devices.player import Op
 from systolith.harness.result import Transfer
 from systolith.harness.script import Step
 
 __all__ = ["interpret"]
-
-_INPUTS = [port.name for port in PORTS if port.to_engine]
-_OUTPUTS = [*(port.name for port in PORTS if not port.to_engine), "event"]
 
 
 def interpret(program: Program, *, deadline: int = 20_000) -> dict[str, list[Transfer]]:
@@ -26,15 +23,18 @@ def interpret(program: Program, *, deadline: int = 20_000) -> dict[str, list[Tra
         If nothing moves any more; names the action it waits in.
     """
     engine: Any = Engine(program.config)
-    transfers: dict[str, list[Transfer]] = {name: [] for name in (*_INPUTS, *_OUTPUTS)}
+    enabled = ports(program.config)
+    inputs = [port.name for port in enabled if port.to_engine]
+    outputs = [*(port.name for port in enabled if not port.to_engine), "event"]
+    transfers: dict[str, list[Transfer]] = {name: [] for name in (*inputs, *outputs)}
     watched = []
-    for name in [*_INPUTS, *_OUTPUTS]:
+    for name in [*inputs, *outputs]:
         port = getattr(engine, name)
         ready = getattr(port, "ready", None)
         watched += [port.valid, port.payload.as_value(), port.valid if ready is None else ready]
 
     async def bench(ctx: Any) -> None:
-        counts = dict.fromkeys(_OUTPUTS, 0)
+        counts = dict.fromkeys(outputs, 0)
         ctx.set(engine.completion.ready, 1)
         cycle = quiet = 0
 
@@ -43,7 +43,7 @@ def interpret(program: Program, *, deadline: int = 20_000) -> dict[str, list[Tra
             _, _, *values = await ctx.tick().sample(*watched)
             moved = set()
             for name, (valid, payload, ready) in zip(
-                [*_INPUTS, *_OUTPUTS], zip(*[iter(values)] * 3, strict=True), strict=True
+                [*inputs, *outputs], zip(*[iter(values)] * 3, strict=True), strict=True
             ):
                 if valid and ready:
                     moved.add(name)

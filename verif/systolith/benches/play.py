@@ -5,7 +5,7 @@ from pathlib import Path
 
 from systolith.array.config import EngineConfig
 from systolith.array.engine import Engine
-from systolith.array.interface import PORTS, event_layout, layout
+from systolith.array.interface import event_layout, layout, ports
 from systolith.benches.program import Program
 from systolith.devices.streams import StreamPort
 from systolith.emit.verilog import emit_design
@@ -19,8 +19,11 @@ CACHE = Path("build") / "sim"
 
 def engine_streams(config: EngineConfig) -> tuple[list[StreamPort], list[StreamPort]]:
     """Inputs and outputs of the engine, the observation port included."""
-    streams = [StreamPort(port.name, layout(port.name, config).size, port.waits) for port in PORTS]
-    into = {port.name for port in PORTS if port.to_engine}
+    enabled = ports(config)
+    streams = [
+        StreamPort(port.name, layout(port.name, config).size, port.waits) for port in enabled
+    ]
+    into = {port.name for port in enabled if port.to_engine}
     event = StreamPort("event", event_layout(config).size, has_ready=False)
     return (
         [stream for stream in streams if stream.name in into],

@@ -1,0 +1,182 @@
+"""What the formats of a command ask for: legality, passes, and how long its tiles last."""
+
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for, ceil_log2
+
+from systolith.array.config import EngineConfig
+from systolith.array.interface import layout
+from systolith.array.packed import PackedStruct
+from systolith.array.sequencer import format_fields
+from systolith.hierarchy import Block
+from systolith.numerics.formats import lookup
+from systolith.numerics.pairs import Pair
+from systolith.numerics.scale_code import scale_unit
+
+__all__ = ["Pace"]
+
+
+class Pace(Block):
+    """Works out the fields of a job that follow from its formats, in :attr:`latency` cycles.
+
+    A tile of block formats lasts longer than ``max(M, r)`` if stage B could not follow: with
+    ``p`` passes to the next complete block, one lane in a cycle needs ``T*M <= p * period``, and
+    the loop of the binary32 accumulators ``A <= p * period``. With the N tiles inside, ``p`` is 1
+    for the lanes and the number of N tiles for the loop: they are in flight together. ``p`` is
+    rounded down to a power of two, so that no division is needed.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        Sizes; with formats.
+
+    Members
+    -------
+    command : In(the command layout)
+        Stable.
+    fields : Out(format_fields)
+        Of the job, :attr:`latency` cycles later.
+    bad : Out(1)
+        The pair is not enabled, the group taller than a block, or the order not possible.
+    repeats_log2 : Out
+        log2 of how often each tile runs.
+    drain : Out
+        Cycles of work that stage B has after the last period.
+    """
+
+    command: data.View
+    fields: data.View
+    bad: Signal
+    repeats_log2: Signal
+    drain: Signal
+
+    latency = 3
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        self.layout = PackedStruct(format_fields(config))
+        super().__init__(
+            {
+                "command": In(layout("command", config)),
+                "fields": Out(self.layout),
+                "bad": Out(1),
+                "repeats_log2": Out(2),
+                "drain": Out(config.period_width),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, command = self.config, self.command
+        fields: Any = Signal(self.layout, name="pair", reset_less=True)
+        illegal = Signal(reset_less=True)
+        repeats = Signal(2, reset_less=True)
+        room = Signal(range(-1, 6), reset_less=True)  # log2 of row bands in a block's rows
+
+        # 1: the pair.
+        m.d.sync += [illegal.eq(1), fields.x_form.eq(command.x_form)]
+        m.d.sync += fields.w_form.eq(command.w_form)
+        with m.Switch(Cat(command.x_form, command.w_form)):
+            for pair in config.array.pairs:
+                with m.Case(self._select(pair)):
+                    m.d.sync += illegal.eq(0)
+                    m.d.sync += repeats.eq(ceil_log2(pair.passes))
+                    self._constants(m, fields, room, pair)
+        if not config.scaled:
+            m.d.comb += [self.fields.eq(fields), self.bad.eq(illegal)]
+            m.d.comb += self.repeats_log2.eq(repeats)
+            return m
+
+        # 2: the tiles of a block.
+        scaled = fields.scaled
+        deep = Signal(range(6))  # log2 of the passes
+        too_tall = scaled & (command.rows_log2 > room)
+        tiles = Signal(config.tiles_width, reset_less=True)  # along K, less one
+        passes_end = Signal.like(fields.passes_end, reset_less=True)
+        tall, deeper = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.comb += deep.eq(room - command.rows_log2)
+        m.d.sync += [
+            tall.eq(too_tall),
+            deeper.eq((deep != 0) | (repeats != 0)),
+            tiles.eq(command.k_tiles - 1),
+        ]
+        with m.Switch(deep):
+            for power in range(ceil_log2(config.max_passes) + 1):
+                with m.Case(power):
+                    m.d.sync += passes_end.eq((1 << power) - 1)
+
+        # 3: passes to the next complete block, as powers of two, and the period.
+        tail = tiles & passes_end  # K tiles of the last block, less one
+        spread = Signal(range(6 + 2))
+        spread_loop = Signal(range(8))
+        with m.If(command.n_inside):
+            m.d.comb += spread_loop.eq(self._floor_log2(command.n_tiles, 3))
+        with m.Else():
+            m.d.comb += [
+                spread.eq(self._floor_log2(tail + 1, ceil_log2(config.max_passes)) + repeats),
+                spread_loop.eq(spread),
+            ]
+        loops = Mux(command.n_inside, tiles != 0, tiles > passes_end)
+        period, shared = Signal(config.period_width), Signal(config.period_width)
+        lanes = ceil_log2(config.array.tile)
+        whole = Signal(config.period_width)
+        m.d.comb += [whole.eq(command.m << lanes), shared.eq(command.m)]
+        for power in range(lanes):
+            with m.If(scaled & (spread == power)):
+                m.d.comb += shared.eq(command.m << lanes - power)
+        least = Signal(bits_for(max(config.loop_cycles, config.array.band_rows)))
+        m.d.comb += least.eq(config.array.band_rows)
+        for power in range(ceil_log2(config.loop_cycles)):
+            cycles = -(-config.loop_cycles // (1 << power))
+            if cycles > config.array.band_rows:
+                with m.If(scaled & loops & (spread_loop == power)):
+                    m.d.comb += least.eq(cycles)
+        m.d.comb += period.eq(Mux(shared > least, shared, least))
+        ended = Signal(self.layout, name="ended", reset_less=True)
+        m.d.sync += [
+            ended.eq(fields),
+            ended.passes_end.eq(passes_end),
+            ended.period_end.eq(period - 1),
+            self.drain.eq(Mux(scaled & (whole > period), whole - period, 0)),
+            self.bad.eq(illegal | tall | (scaled & command.n_inside & deeper)),
+            self.repeats_log2.eq(repeats),
+        ]
+        m.d.comb += self.fields.eq(ended)
+        return m
+
+    def _select(self, pair: Pair) -> int:
+        mac = self.config.array.mac
+        if mac is None:
+            raise ValueError("Pace needs formats")
+        width = len(self.command.x_form)
+        return mac.x.formats.index(pair.x) | mac.w.formats.index(pair.w) << width
+
+    def _constants(self, m: Module, fields: Any, room: Signal, pair: Pair) -> None:
+        """Everything that the pair alone decides."""
+        config = self.config
+        if config.array.digits > 1:
+            m.d.sync += [
+                fields.repeats_end.eq(pair.passes - 1),
+                fields.x_digits.eq(pair.x.digits > 1),
+                fields.w_digits.eq(pair.w.digits > 1),
+            ]
+        if config.scaled:
+            m.d.sync += fields.scaled.eq(pair.block > 0)
+        if pair.block:
+            scale = lookup(pair.x.scale)
+            m.d.sync += [
+                fields.unit.eq(pair.lsb + 2 * scale_unit(scale)),
+                room.eq((pair.block // config.array.band_rows).bit_length() - 1),
+            ]
+            if config.small_scales:
+                m.d.sync += fields.small.eq(scale.fraction_bits > 0)
+
+    def _floor_log2(self, value: Value, most: int) -> Value:
+        """log2 of the largest power of two up to ``value``, at most ``most``."""
+        log2: Value = Const(0, 1)
+        for power in range(1, most + 1):
+            log2 = Mux((value >> power).any(), power, log2)
+        return log2

@@ -1,0 +1,209 @@
+"""Stage B of one column tile: block sums, scaled and added in binary32, one lane in a cycle."""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from systolith.array.config import EngineConfig
+from systolith.array.delay import taps
+from systolith.array.layouts import block_row, total_layout, y_word
+from systolith.array.march import marched
+from systolith.array.packed import PackedArray
+from systolith.hierarchy import Block, place
+from systolith.memory.sram import Sram
+from systolith.numerics.fp32_term import EXPONENT_BITS
+from systolith.numerics.scale_add import ScaleAdd
+from systolith.numerics.scale_code import decode_scales
+
+__all__ = ["StageB"]
+
+
+class StageB(Block):
+    """Serves the ``T`` lanes of a column tile in turn with one :class:`ScaleAdd`.
+
+    ::
+
+        blocks --> sums waiting --> lane --> [significands] --> scale, round, add --> results
+                                              scales of W ^                 ^             |
+                                                                            +-------------+
+
+    Lane ``j`` of a row has its turn ``j`` cycles after the row's command. Its result is in the
+    memory :attr:`EngineConfig.drain_write` cycles after that, and the next block of the same
+    output may follow :attr:`EngineConfig.loop_cycles` cycles behind this one.
+
+    Parameters
+    ----------
+    config : EngineConfig
+        Sizes; ``scaled``.
+
+    Members
+    -------
+    row : In(block_row)
+        A row of complete block sums, rows ``T`` cycles or more apart.
+    onward : Out(block_row)
+        For the next column tile, ``T`` cycles later, with the columns of this tile taken off.
+    block_en, block_addr, blocks : In
+        Complete sums, see :class:`Accumulator`.
+    w_en, w_addr, w_data : In
+        Writes the scales of a weight tile's columns, 8 bits each.
+    r_addr, busy, r_data
+        Read-out, as that of :class:`Accumulator`.
+    """
+
+    row: data.View
+    onward: data.View
+    block_en: Signal
+    block_addr: data.View
+    blocks: data.View
+    w_en: Signal
+    w_addr: Signal
+    w_data: Signal
+    r_addr: Signal
+    busy: Signal
+    r_data: data.View
+
+    def __init__(self, config: EngineConfig) -> None:
+        self.config = config
+        size = config.array.tile
+        super().__init__(
+            {
+                "row": In(block_row(config)),
+                "onward": Out(block_row(config)),
+                "block_en": In(size),
+                "block_addr": In(PackedArray(config.y_width, size)),
+                "blocks": In(PackedArray(total_layout(config), size)),
+                "w_en": In(1),
+                "w_addr": In(config.scale_width),
+                "w_data": In(8 * size),
+                "r_addr": In(config.y_width),
+                "busy": Out(1),
+                "r_data": Out(y_word(config)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, row = self.config, self.row
+        size, latency = config.array.tile, config.memory.latency
+        tokens, spacing = ("valid", "last"), size
+
+        def later(at: data.View, cycles: int) -> data.View:
+            return marched(m, at, cycles, spacing=spacing, tokens=tokens, start="valid")
+
+        passed = later(row, size)
+        read = later(row, latency)
+        m.d.comb += [
+            self.onward.eq(passed),
+            self.onward.cols.eq(Mux(passed.cols > size, passed.cols - size, 0)),
+        ]
+
+        # Sums and scales of W, from memory.
+        lanes = taps(m, read.valid, size - 1, "turn")
+        total = data.View(total_layout(config), self._waiting(m, lanes, platform))
+        scales = Sram(depth=config.max_tiles, width=8 * size, latency=latency)
+        m.submodules.scales = place(scales, platform)
+        m.d.comb += [
+            scales.r_addr.eq(row.w_tile),
+            scales.w_en.eq(self.w_en),
+            scales.w_addr.eq(self.w_addr),
+            scales.w_data.eq(self.w_data),
+        ]
+        code = self._select(lanes, [scales.r_data.word_select(j, 8) for j in range(size)])
+
+        unit = ScaleAdd(width=config.term_width)
+        m.submodules.unit = place(unit, platform)
+        self._scale(m, unit, total, read, code)
+
+        # Results.
+        begin = later(row, config.drain_read)
+        fresh = later(begin, latency + 1)
+        end = later(begin, config.drain_write - config.drain_read)
+        address = Signal(config.y_width)
+        m.d.comb += [
+            self.busy.eq(begin.valid),
+            address.eq(Mux(begin.valid, begin.addr, self.r_addr)),
+            unit.first.eq(fresh.fresh),
+        ]
+        addresses = taps(m, address, size, "addr", reset_less=True)
+        stored = taps(m, fresh.valid, size - 1, "stored")
+        writes = taps(m, end.valid, size - 1, "write")
+        words = []
+        for j in range(size):
+            memory = Sram(depth=config.memory.y_depth, width=32, latency=latency)
+            m.submodules[f"results_{j}"] = place(memory, platform)
+            m.d.comb += [
+                memory.r_addr.eq(addresses[j + 1]),
+                memory.w_en.eq(writes[j] & (end.cols > j)),
+                memory.w_addr.eq(end.addr),
+                memory.w_data.eq(unit.result),
+                self.r_data[j].eq(memory.r_data),
+            ]
+            words.append(memory.r_data)
+        m.d.comb += unit.stored.eq(self._select(stored, words))
+        return m
+
+    def _waiting(self, m: Module, turns: Sequence[Value], platform: object) -> Value:
+        """The sum of the lane whose turn it is, ``memory.latency`` cycles after its turn."""
+        config = self.config
+        size, latency = config.array.tile, config.memory.latency
+        words = []
+        for j in range(size):
+            memory = Sram(
+                depth=config.memory.y_depth, width=total_layout(config).size, latency=latency
+            )
+            m.submodules[f"sums_{j}"] = place(memory, platform)
+            m.d.comb += [
+                memory.r_addr.eq(self.row.addr),
+                memory.w_en.eq(self.block_en[j]),
+                memory.w_addr.eq(self.block_addr[j]),
+                memory.w_data.eq(self.blocks[j]),
+            ]
+            words.append(memory.r_data)
+        return self._select(turns, words)
+
+    def _select(self, turns: Sequence[Value], words: Sequence[Value]) -> Value:
+        """The word whose turn it is."""
+        return reduce(or_, (w & t.replicate(len(w)) for t, w in zip(turns, words, strict=True)))
+
+    def _scale(
+        self, m: Module, unit: ScaleAdd, total: data.View, read: data.View, code: Value
+    ) -> None:
+        """Join the scales to the sum: exponents here, significands where there are any."""
+        config = self.config
+        small = read.small if config.small_scales else Const(0, 1)
+        scale = decode_scales(config.scale_formats, code, small)
+        nan, plus, minus = (
+            total[name] if len(total[name]) else Const(0, 1) for name in ("nan", "plus", "minus")
+        )
+        sums: Value = total.sum
+        exponent: Value = (read.exponent + scale.exponent)[:EXPONENT_BITS]
+        flags: Value = Cat(nan | read.nan | scale.nan, plus, minus)
+        if config.small_scales:
+            sums = self._multiplied(m, sums, read, scale.significand)
+            exponent = taps(m, exponent, config.scale_cycles, "exponent", reset_less=True)[-1]
+            flags = taps(m, flags, config.scale_cycles, "flags", reset_less=True)[-1]
+        m.d.comb += [
+            unit.total.eq(sums),
+            unit.exponent.eq(exponent.as_signed()),
+            unit.flags.eq(flags),
+        ]
+
+    def _multiplied(self, m: Module, sums: Value, read: data.View, significand: Value) -> Value:
+        """The sum times both significands, two cycles later; others pass by."""
+        config = self.config
+        wide = signed(config.term_width)
+        factor = Signal(8, name="factor", reset_less=True)
+        first = Signal(wide, name="sum_1", reset_less=True)
+        second = Signal(wide, name="sum_2", reset_less=True)
+        small = Signal(name="small_1", reset_less=True)
+        m.d.sync += [
+            factor.eq(read.significand * significand),
+            first.eq(sums),
+            small.eq(read.small),
+            second.eq(Mux(small, first[: config.small_bits].as_signed() * factor, first)),
+        ]
+        return second
