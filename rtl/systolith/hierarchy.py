@@ -12,14 +12,19 @@ __all__ = ["Block", "Emission", "place"]
 class Block(wiring.Component):
     """A component that is emitted as one module, however often it is used.
 
-    Two blocks with equal :attr:`module_name` are the same hardware. Every block has the clock and
-    reset of ``sync``.
+    Two blocks with equal :attr:`module_name` are the same hardware. A block has the clock and
+    reset of ``sync`` while it is :attr:`clocked`.
     """
 
     @property
     def module_name(self) -> str:
         """Name of the module without the design's prefix: the kind and its parameters."""
         return type(self).__name__.lower()
+
+    @property
+    def clocked(self) -> bool:
+        """Whether there is anything but combinational logic inside."""
+        return True
 
     @property
     def leaf(self) -> dict[str, Any] | None:
@@ -49,7 +54,9 @@ class Emission:
         known = self.blocks.setdefault(name, block)
         if known.signature != block.signature or type(known) is not type(block):
             raise ValueError(f"two different blocks are both called {name}")
-        ports: dict[str, Any] = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+        ports: dict[str, Any] = {}
+        if block.clocked:
+            ports = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
         for path, member, value in block.signature.flatten(block):
             direction = "i" if member.flow == In else "o"
             ports[f"{direction}_{'__'.join(map(str, path))}"] = value

@@ -2,9 +2,25 @@
 
 from dataclasses import dataclass, replace
 
-from systolith.array.config import ArrayConfig, ControlConfig, EngineConfig, MemoryConfig
+from systolith.array.config import (
+    ArrayConfig,
+    ControlConfig,
+    EngineConfig,
+    FormatsConfig,
+    MemoryConfig,
+)
 
-__all__ = ["PRESETS", "Preset", "asic128", "demo8", "demo16", "demo16_plain", "tiny"]
+__all__ = [
+    "PRESETS",
+    "Preset",
+    "asic128",
+    "demo8",
+    "demo8_fp4",
+    "demo16",
+    "demo16_mx",
+    "demo16_plain",
+    "tiny",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +66,20 @@ demo16_plain = replace(
     memory=replace(demo16.memory, x_depth=1024, w_depth=4096),
 )
 
+demo8_fp4 = replace(
+    demo8,
+    name="demo8_fp4",
+    array=replace(demo8.array, formats=FormatsConfig(acts=("e2m1",), weights=("e2m1",))),
+)
+
+demo16_mx = replace(
+    demo16,
+    name="demo16_mx",
+    array=replace(
+        demo16.array, formats=FormatsConfig(acts=("int8", "e4m3"), weights=("int8", "e2m1"))
+    ),
+)
+
 asic128 = EngineConfig(
     name="asic128",
     array=ArrayConfig(rows=128, cols=128, row_bands=16, col_bands=4, tile=8),
@@ -62,6 +92,10 @@ PRESETS: dict[str, Preset] = {
     "demo16": Preset(config=demo16, purpose="the main job: four row bands, two column bands"),
     "demo16-plain": Preset(
         config=demo16_plain, purpose="the same array unsplit, one weight port: the baseline"
+    ),
+    "demo8-fp4": Preset(config=demo8_fp4, purpose="demo8 for MXFP4: 4-bit floats, block scales"),
+    "demo16-mx": Preset(
+        config=demo16_mx, purpose="demo16 for INT8 and for MXFP4 weights with MXFP8 activations"
     ),
     "asic128": Preset(config=asic128, purpose="128 x 128 for an ASIC flow: 64 bands"),
 }

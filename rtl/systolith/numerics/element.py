@@ -103,6 +103,10 @@ class ElementDecode(Block):
         side = "x" if config.silenced else "w"
         return "_".join([f"decode_{side}", config.name, *flags])
 
+    @property
+    def clocked(self) -> bool:
+        return False
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, out = self.config, self.element

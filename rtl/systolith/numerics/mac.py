@@ -61,6 +61,10 @@ class MacCell(Block):
             "latency": self.latency,
         }
 
+    @property
+    def clocked(self) -> bool:
+        return self.latency > 0
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # Two stages: operands and product are registered. The first stage is the product's.
