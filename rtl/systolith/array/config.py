@@ -159,6 +159,18 @@ class EngineConfig:
         """Most K tiles of one block: those of a single row band."""
         return max(max(1, pair.block // self.array.band_rows) for pair in self.block_pairs)
 
+    @cached_property
+    def unit_lanes(self) -> int:
+        """Columns ``U`` that one unit of stage B serves in turn."""
+        array, formats = self.array, self.array.formats
+        if formats and formats.unit_lanes:
+            return formats.unit_lanes
+        # Passes between two complete blocks of a band that runs alone.
+        passes = min(
+            max(1, pair.block // array.band_rows) * pair.passes for pair in self.block_pairs
+        )
+        return max(array.tile, min(array.band_cols, 1 << passes.bit_length() - 1))
+
     @property
     def drain_lead(self) -> int:
         """Cycles from an accumulator's command to stage B's for the same row."""
@@ -266,7 +278,7 @@ class EngineConfig:
         """Bits of a tile period."""
         if self.scaled:
             return bits_for(
-                max(self.max_m * self.array.tile, self.array.band_rows, self.loop_cycles)
+                max(self.max_m * self.unit_lanes, self.array.band_rows, self.loop_cycles)
             )
         return bits_for(max(self.max_m, self.array.band_rows))
 
@@ -328,9 +340,9 @@ class EngineConfig:
         longest = max(min(volume, self.max_tiles * self.max_m), self.max_tiles * high)
         if not self.scaled:
             return longest
-        # Every tile once for each pair of digits, at most T times as long, and the last drain.
-        slow = max(longest * self.array.tile, self.max_tiles * self.loop_cycles)
-        return slow * self.array.digits**2 + self.max_m * self.array.tile
+        # Every tile once for each pair of digits, at most U times as long, and the last drain.
+        slow = max(longest * self.unit_lanes, self.max_tiles * self.loop_cycles)
+        return slow * self.array.digits**2 + self.max_m * self.unit_lanes
 
     @property
     def backlog_log2(self) -> int:

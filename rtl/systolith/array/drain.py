@@ -15,12 +15,12 @@ __all__ = ["Drain"]
 
 
 class Drain(Block):
-    """Turns the rows of a tile that completes a block into rows of stage B, ``T`` cycles apart.
+    """Turns the rows of a tile that completes a block into rows of stage B, ``U`` cycles apart.
 
-    Rows arrive in successive cycles, and one unit of stage B serves the ``T`` lanes of a column
-    tile in turn; so they wait, as a count. The period of the tiles is long enough for all of them
-    to leave before the next block is complete. The scale of each row is read here, once for all
-    columns, and goes with the row.
+    Rows arrive in successive cycles, and one unit of stage B serves its ``U`` lanes in turn; so
+    they wait, as a count. The period of the tiles is long enough for all of them to leave before
+    the next block is complete. The scale of each row is read here, once for all columns, and goes
+    with the row.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Drain(Block):
     command : In(drain_command)
         Rows at the accumulators of the band's first column tile.
     row : Out(block_row)
-        The first row ``drain_lead`` cycles after its command, the others ``T`` cycles apart.
+        The first row ``drain_lead`` cycles after its command, the others ``U`` cycles apart.
     w_en, w_addr, w_data : In
         Writes the scale that belongs to a word of X.
     """
@@ -58,7 +58,7 @@ class Drain(Block):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, command = self.config, self.command
-        size, latency = config.array.tile, config.memory.latency
+        size, latency = config.unit_lanes, config.memory.latency
         layout = drain_command(config)
 
         tile = Signal(layout, reset_less=True)  # addresses of the next row, the rest of the tile

@@ -37,11 +37,15 @@ class FormatsConfig:
         Names of operand formats; every legal pair of them is enabled.
     limit
         Most bits that the exact sum of a block may take.
+    unit_lanes
+        Columns that share a unit of stage B, a power of two from the tile's edge to a band's
+        columns; by default as many as cost no cycles while every band runs alone.
     """
 
     acts: tuple[str, ...]
     weights: tuple[str, ...]
     limit: Annotated[int, Field(strict=True, ge=1)] = 80
+    unit_lanes: Annotated[int, Field(strict=True, ge=1)] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "FormatsConfig":
@@ -118,6 +122,14 @@ class ArrayConfig:
             raise ValueError(
                 f"tile must be at most the shorter side of a band, "
                 f"{min(self.band_rows, self.band_cols)}, not {self.tile}"
+            )
+        shared = self.formats.unit_lanes if self.formats else None
+        if shared is not None and (
+            shared & (shared - 1) or not self.tile <= shared <= self.band_cols
+        ):
+            raise ValueError(
+                f"formats.unit_lanes must be a power of two from tile = {self.tile} to the columns "
+                f"of a band, {self.band_cols}, not {shared}"
             )
         return self
 

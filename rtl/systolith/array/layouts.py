@@ -239,7 +239,7 @@ def drain_command(config: EngineConfig) -> data.StructLayout:
 
 
 def block_row(config: EngineConfig) -> data.StructLayout:
-    """A row of block sums for stage B: ``valid`` in one cycle, the rest for ``T`` from it on.
+    """A row of block sums for stage B: ``valid`` in one cycle, the rest for ``U`` from it on.
 
     ``exponent`` is that of the row's scale and of the sums' unit, ``significand`` its scale's,
     ``nan`` says that its scale is none.

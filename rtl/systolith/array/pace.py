@@ -23,10 +23,10 @@ class Pace(Block):
     """Works out the fields of a job that follow from its formats, in :attr:`latency` cycles.
 
     A tile of block formats lasts longer than ``max(M, r)`` if stage B could not follow: with
-    ``p`` passes to the next complete block, one lane in a cycle needs ``T*M <= p * period``, and
-    the loop of the binary32 accumulators ``A <= p * period``. With the N tiles inside, ``p`` is 1
-    for the lanes and the number of N tiles for the loop: they are in flight together. ``p`` is
-    rounded down to a power of two, so that no division is needed.
+    ``p`` passes to the next complete block, one of ``U`` lanes in a cycle needs
+    ``U*M <= p * period``, and the loop of the binary32 accumulators ``A <= p * period``. With the
+    N tiles inside, ``p`` is 1 for the lanes and the number of N tiles for the loop: they are in
+    flight together. ``p`` is rounded down to a power of two, so that no division is needed.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class Pace(Block):
             ]
         loops = Mux(command.n_inside, tiles != 0, tiles > passes_end)
         period, shared = Signal(config.period_width), Signal(config.period_width)
-        lanes = ceil_log2(config.array.tile)
+        lanes = ceil_log2(config.unit_lanes)
         whole = Signal(config.period_width)
         m.d.comb += [whole.eq(command.m << lanes), shared.eq(command.m)]
         for power in range(lanes):

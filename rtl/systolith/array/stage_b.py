@@ -1,4 +1,4 @@
-"""Stage B of one column tile: block sums, scaled and added in binary32, one lane in a cycle."""
+"""Stage B: block sums, scaled and added in binary32, one of the unit's lanes in a cycle."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -23,7 +23,7 @@ __all__ = ["StageB"]
 
 
 class StageB(Block):
-    """Serves the ``T`` lanes of a column tile in turn with one :class:`ScaleAdd`.
+    """Serves the ``U`` lanes of some column tiles in turn with one :class:`ScaleAdd`.
 
     ::
 
@@ -43,15 +43,15 @@ class StageB(Block):
     Members
     -------
     row : In(block_row)
-        A row of complete block sums, rows ``T`` cycles or more apart.
+        A row of complete block sums, rows ``U`` cycles or more apart.
     onward : Out(block_row)
-        For the next column tile, ``T`` cycles later, with the columns of this tile taken off.
+        For the next unit, ``U`` cycles later, with the columns of this one taken off.
     block_en, block_addr, blocks : In
-        Complete sums, see :class:`Accumulator`.
+        Complete sums of all lanes, see :class:`Accumulator`.
     w_en, w_addr, w_data : In
-        Writes the scales of a weight tile's columns, 8 bits each.
+        Writes the scales of a weight tile's columns, 8 bits each, for each column tile.
     r_addr, busy, r_data
-        Read-out, as that of :class:`Accumulator`.
+        Read-out of each column tile, as that of :class:`Accumulator`.
     """
 
     row: data.View
@@ -68,7 +68,7 @@ class StageB(Block):
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
-        size = config.array.tile
+        size, tiles = config.unit_lanes, config.unit_lanes // config.array.tile
         super().__init__(
             {
                 "row": In(block_row(config)),
@@ -76,82 +76,105 @@ class StageB(Block):
                 "block_en": In(size),
                 "block_addr": In(PackedArray(config.y_width, size)),
                 "blocks": In(PackedArray(total_layout(config), size)),
-                "w_en": In(1),
+                "w_en": In(tiles),
                 "w_addr": In(config.scale_width),
-                "w_data": In(8 * size),
+                "w_data": In(8 * config.array.tile),
                 "r_addr": In(config.y_width),
-                "busy": Out(1),
-                "r_data": Out(y_word(config)),
+                "busy": Out(tiles),
+                "r_data": Out(PackedArray(y_word(config), tiles)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, row = self.config, self.row
-        size, latency = config.array.tile, config.memory.latency
-        tokens, spacing = ("valid", "last"), size
+        size, latency = config.unit_lanes, config.memory.latency
 
-        def later(at: data.View, cycles: int) -> data.View:
-            return marched(m, at, cycles, spacing=spacing, tokens=tokens, start="valid")
-
-        passed = later(row, size)
-        read = later(row, latency)
+        passed = self._later(m, row, size)
+        read = self._later(m, row, latency)
         m.d.comb += [
             self.onward.eq(passed),
             self.onward.cols.eq(Mux(passed.cols > size, passed.cols - size, 0)),
         ]
-
-        # Sums and scales of W, from memory.
-        lanes = taps(m, read.valid, size - 1, "turn")
-        total = data.View(total_layout(config), self._waiting(m, lanes, platform))
-        scales = Sram(depth=config.max_tiles, width=8 * size, latency=latency)
-        m.submodules.scales = place(scales, platform)
-        m.d.comb += [
-            scales.r_addr.eq(row.w_tile),
-            scales.w_en.eq(self.w_en),
-            scales.w_addr.eq(self.w_addr),
-            scales.w_data.eq(self.w_data),
-        ]
-        code = self._select(lanes, [scales.r_data.word_select(j, 8) for j in range(size)])
+        turns = taps(m, read.valid, size - 1, "turn")
+        total = data.View(total_layout(config), self._waiting(m, turns, platform))
+        code = self._select(turns, self._scales(m, platform))
 
         unit = ScaleAdd(width=config.term_width)
         m.submodules.unit = place(unit, platform)
         self._scale(m, unit, total, read, code)
-
-        # Results.
-        begin = later(row, config.drain_read)
-        fresh = later(begin, latency + 1)
-        end = later(begin, config.drain_write - config.drain_read)
-        address = Signal(config.y_width)
-        m.d.comb += [
-            self.busy.eq(begin.valid),
-            address.eq(Mux(begin.valid, begin.addr, self.r_addr)),
-            unit.first.eq(fresh.fresh),
-        ]
-        addresses = taps(m, address, size, "addr", reset_less=True)
-        stored = taps(m, fresh.valid, size - 1, "stored")
-        writes = taps(m, end.valid, size - 1, "write")
-        words = []
-        for j in range(size):
-            memory = Sram(depth=config.memory.y_depth, width=32, latency=latency)
-            m.submodules[f"results_{j}"] = place(memory, platform)
-            m.d.comb += [
-                memory.r_addr.eq(addresses[j + 1]),
-                memory.w_en.eq(writes[j] & (end.cols > j)),
-                memory.w_addr.eq(end.addr),
-                memory.w_data.eq(unit.result),
-                self.r_data[j].eq(memory.r_data),
-            ]
-            words.append(memory.r_data)
-        m.d.comb += unit.stored.eq(self._select(stored, words))
+        self._results(m, unit, platform)
         return m
+
+    def _later(self, m: Module, row: data.View, cycles: int) -> data.View:
+        if not cycles:
+            return row
+        late: data.View = marched(
+            m,
+            row,
+            cycles,
+            spacing=self.config.unit_lanes,
+            tokens=("valid", "last"),
+            start="valid",
+        )
+        return late
+
+    def _scales(self, m: Module, platform: object) -> list[Value]:
+        """Scales of the lanes' columns, ``memory.latency`` cycles after the row's command."""
+        config = self.config
+        size = config.array.tile
+        codes: list[Value] = []
+        for t in range(config.unit_lanes // size):
+            scales = Sram(depth=config.max_tiles, width=8 * size, latency=config.memory.latency)
+            m.submodules[f"scales_{t}"] = place(scales, platform)
+            m.d.comb += [
+                scales.r_addr.eq(self.row.w_tile),
+                scales.w_en.eq(self.w_en[t]),
+                scales.w_addr.eq(self.w_addr),
+                scales.w_data.eq(self.w_data),
+            ]
+            codes += [scales.r_data.word_select(k, 8) for k in range(size)]
+        return codes
+
+    def _results(self, m: Module, unit: ScaleAdd, platform: object) -> None:
+        """Memories of the results, with the loop from reading to writing."""
+        config = self.config
+        size, latency = config.array.tile, config.memory.latency
+        begin = self._later(m, self.row, config.drain_read)
+        fresh = self._later(m, begin, latency + 1)
+        end = self._later(m, begin, config.drain_write - config.drain_read)
+        m.d.comb += unit.first.eq(fresh.fresh)
+        writes = taps(m, end.valid, config.unit_lanes - 1, "write")
+        words: list[Value] = []
+        for t in range(config.unit_lanes // size):
+            address = Signal(config.y_width, name=f"address_{t}")
+            m.d.comb += [
+                self.busy[t].eq(begin.valid),
+                address.eq(Mux(begin.valid, begin.addr, self.r_addr)),
+            ]
+            addresses = taps(m, address, size, f"addr_{t}", reset_less=True)
+            for k in range(size):
+                j = t * size + k
+                memory = Sram(depth=config.memory.y_depth, width=32, latency=latency)
+                m.submodules[f"results_{j}"] = place(memory, platform)
+                m.d.comb += [
+                    memory.r_addr.eq(addresses[k + 1]),
+                    memory.w_en.eq(writes[j] & (end.cols > j)),
+                    memory.w_addr.eq(end.addr),
+                    memory.w_data.eq(unit.result),
+                    self.r_data[t][k].eq(memory.r_data),
+                ]
+                words.append(memory.r_data)
+            begin = self._later(m, begin, size)
+        stored = taps(m, fresh.valid, config.unit_lanes - 1, "stored")
+        m.d.comb += unit.stored.eq(self._select(stored, words))
 
     def _waiting(self, m: Module, turns: Sequence[Value], platform: object) -> Value:
         """The sum of the lane whose turn it is, ``memory.latency`` cycles after its turn."""
         config = self.config
-        size, latency = config.array.tile, config.memory.latency
+        latency = config.memory.latency
         words = []
-        for j in range(size):
+        for j in range(config.unit_lanes):
             memory = Sram(
                 depth=config.memory.y_depth, width=total_layout(config).size, latency=latency
             )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -146,7 +146,7 @@ class BandUnit(Block):
         stages: list[StageB] = []
         ended = None
         if config.scaled:
-            stages = [StageB(config) for _ in sums]
+            stages = [StageB(config) for _ in range(array.band_cols // config.unit_lanes)]
             for t, stage in enumerate(stages):
                 m.submodules[f"stage_b_{t}"] = place(stage, platform)
             ended = self._blocks(m, sequencer.drain, sums, stages, platform)
@@ -171,12 +171,13 @@ class BandUnit(Block):
             ]
         busy = picked([a.busy for a in sums], self.read_tile)
         if stages:
-            scaled_busy = picked([stage.busy for stage in stages], self.read_tile)
+            scaled_busy = picked([bit for stage in stages for bit in stage.busy], self.read_tile)
             busy = Mux(self.read_scaled, scaled_busy, busy)
         for k in range(array.tile):
             word = picked([accumulator.r_data[k] for accumulator in sums], self.read_pick[k])
             if stages:
-                scaled = picked([stage.r_data[k] for stage in stages], self.read_pick[k])
+                words = [word[k] for stage in stages for word in stage.r_data]
+                scaled = picked(words, self.read_pick[k])
                 word = Mux(self.read_pick_scaled[k], scaled, word)
             m.d.comb += self.read_word[k].eq(word)
         m.d.comb += [self.read_busy.eq(busy), self.start.eq(weights.start)]
@@ -198,7 +199,7 @@ class BandUnit(Block):
             m.d.comb += [write.w_addr.eq(port.addr), write.w_data.eq(port.data)]
         m.d.comb += [drain.command.eq(own), drain.w_en.eq(self.x_scale.en)]
 
-        # A row's fields stay for T cycles, so whose they are has to be remembered.
+        # A row's fields stay for U cycles, so whose they are has to be remembered.
         from_left, was_left = Signal(), Signal()
         m.d.sync += was_left.eq(from_left)
         row: data.View = Signal(block_row(config), name="block_row")
@@ -206,13 +207,16 @@ class BandUnit(Block):
             from_left.eq(self.left_block.valid | (was_left & ~drain.row.valid)),
             row.eq(Mux(from_left, self.left_block.as_value(), drain.row.as_value())),
         ]
-        for t, (accumulator, stage) in enumerate(zip(sums, stages, strict=True)):
+        tiles = len(sums) // len(stages)
+        for n, stage in enumerate(stages):
+            mine = slice(n * tiles, (n + 1) * tiles)
             m.d.comb += [
                 stage.row.eq(row),
-                stage.block_en.eq(accumulator.block_en),
-                stage.block_addr.eq(accumulator.block_addr),
-                stage.blocks.eq(accumulator.blocks),
-                stage.w_en.eq(self.w_scale.en[t]),
+                *(
+                    getattr(stage, port).eq(Cat(Value.cast(getattr(a, port)) for a in sums[mine]))
+                    for port in ("block_en", "block_addr", "blocks")
+                ),
+                stage.w_en.eq(self.w_scale.en[mine]),
                 stage.r_addr.eq(self.read_addr),
             ]
             row = stage.onward
@@ -221,7 +225,7 @@ class BandUnit(Block):
             self.right_block.valid.eq(row.valid & (row.reach != 0)),
             self.right_block.reach.eq(row.reach - 1),
         ]
-        # The row has left the last column tile T cycles after its turn began there.
+        # The row has left the last unit when its last lane has had its turn.
         ended = Signal(PackedStruct({"last": 1, "slot": len(row.slot)}), name="block_ended")
         m.d.comb += [
             ended.last.eq(row.valid & row.last & (row.reach == 0)),
