@@ -7,6 +7,7 @@ import typer
 
 from systolith.cli.fpga import build_bitstream, fit, summary
 from systolith.cli.job import main_job
+from systolith.cli.numerics import numerics
 from systolith.cli.output import FAILED, emit_json, mistakes, notes, table, working
 from systolith.cli.picture import print_report
 from systolith.cli.simulate import simulate as simulate_gemms
@@ -236,6 +237,9 @@ def fpga(
     )
     if report.bitstream is not None:
         notes.print(f"wrote {report.bitstream}", markup=False, soft_wrap=True)
+
+
+app.command()(numerics)
 
 
 @app.command("run")

@@ -151,8 +151,8 @@ class EngineConfig:
 
     @property
     def scale_cycles(self) -> int:
-        """Cycles of stage B before its rounding: registers around the significands' product."""
-        return 2 if self.small_scales else 0
+        """Cycles of stage B between its memories and its rounding: choice of the lane, products."""
+        return 3 if self.small_scales else 1
 
     @property
     def max_passes(self) -> int:
@@ -179,12 +179,12 @@ class EngineConfig:
     @property
     def drain_read(self) -> int:
         """Cycles from stage B's command to its accumulator's address, less the register there."""
-        return self.scale_cycles + term_latency(self.term_width) - 1
+        return self.scale_cycles + term_latency(self.term_width) - 2
 
     @property
     def drain_write(self) -> int:
         """Cycles from stage B's command to its write."""
-        return self.drain_read + 1 + self.memory.latency + Fp32Add.latency
+        return self.drain_read + 2 + self.memory.latency + Fp32Add.latency
 
     @property
     def drain_cycles(self) -> int:
@@ -195,7 +195,7 @@ class EngineConfig:
 
     @property
     def loop_cycles(self) -> int:
-        """Fewest cycles between two blocks of one output, ``A_fp``."""
+        """Fewest cycles between two blocks of one output, ``A_fp``; forwarded at that distance."""
         return Fp32Add.loop_cycles(self.memory.latency)
 
     # Time -----------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ class EngineConfig:
         another column mask, so the memory itself must hold them.
         """
         gap = self.memory.latency + self.sum_registers
-        return max(gap, self.loop_cycles) if self.scaled else gap
+        return max(gap, self.loop_cycles + 1) if self.scaled else gap
 
     @property
     def acc_delay(self) -> int:

@@ -97,12 +97,16 @@ class StageB(Block):
             self.onward.cols.eq(Mux(passed.cols > size, passed.cols - size, 0)),
         ]
         turns = taps(m, read.valid, size - 1, "turn")
-        total = data.View(total_layout(config), self._waiting(m, turns, platform))
-        code = self._select(turns, self._scales(m, platform))
+        total: data.View = Signal(total_layout(config), name="block", reset_less=True)
+        code = Signal(8, name="scale", reset_less=True)
+        m.d.sync += [
+            total.eq(self._select(turns, self._waiting(m, platform))),
+            code.eq(self._select(turns, self._scales(m, platform))),
+        ]
 
         unit = ScaleAdd(width=config.term_width)
         m.submodules.unit = place(unit, platform)
-        self._scale(m, unit, total, read, code)
+        self._scale(m, unit, total, self._later(m, read, 1), code)
         self._results(m, unit, platform)
         return m
 
@@ -137,16 +141,28 @@ class StageB(Block):
         return codes
 
     def _results(self, m: Module, unit: ScaleAdd, platform: object) -> None:
-        """Memories of the results, with the loop from reading to writing."""
+        """Memories of the results, and the loop from reading to writing.
+
+        The chosen word has a register of its own, which would make the loop a cycle longer: a row
+        that comes again ``loop_cycles`` after its last block takes the result before it is stored.
+        """
         config = self.config
-        size, latency = config.array.tile, config.memory.latency
+        size, lanes, latency = config.array.tile, config.unit_lanes, config.memory.latency
         begin = self._later(m, self.row, config.drain_read)
-        fresh = self._later(m, begin, latency + 1)
+        before = self._later(m, begin, config.loop_cycles)
         end = self._later(m, begin, config.drain_write - config.drain_read)
-        m.d.comb += unit.first.eq(fresh.fresh)
-        writes = taps(m, end.valid, config.unit_lanes - 1, "write")
+        kinds = {
+            "stored": ~begin.fresh & ~(before.valid & (before.addr == begin.addr)),
+            "again": ~begin.fresh & before.valid & (before.addr == begin.addr),
+        }
+        stored, again = (
+            taps(m, begin.valid & kind, latency + lanes, name)[latency + 1 :]
+            for name, kind in kinds.items()
+        )
+        writes = taps(m, end.valid, lanes - 1, "write")
+        recent = taps(m, unit.result.as_value(), latency, "recent", reset_less=True)[-1]
         words: list[Value] = []
-        for t in range(config.unit_lanes // size):
+        for t in range(lanes // size):
             address = Signal(config.y_width, name=f"address_{t}")
             m.d.comb += [
                 self.busy[t].eq(begin.valid),
@@ -166,17 +182,19 @@ class StageB(Block):
                 ]
                 words.append(memory.r_data)
             begin = self._later(m, begin, size)
-        stored = taps(m, fresh.valid, config.unit_lanes - 1, "stored")
-        m.d.comb += unit.stored.eq(self._select(stored, words))
+        chosen = Signal(32, name="chosen", reset_less=True)
+        m.d.sync += chosen.eq(self._select([*stored, Cat(again).any()], [*words, recent]))
+        m.d.comb += unit.stored.eq(chosen)
 
-    def _waiting(self, m: Module, turns: Sequence[Value], platform: object) -> Value:
-        """The sum of the lane whose turn it is, ``memory.latency`` cycles after its turn."""
+    def _waiting(self, m: Module, platform: object) -> list[Value]:
+        """Complete sums of the lanes, ``memory.latency`` cycles after the row's command."""
         config = self.config
-        latency = config.memory.latency
-        words = []
+        words: list[Value] = []
         for j in range(config.unit_lanes):
             memory = Sram(
-                depth=config.memory.y_depth, width=total_layout(config).size, latency=latency
+                depth=config.memory.y_depth,
+                width=total_layout(config).size,
+                latency=config.memory.latency,
             )
             m.submodules[f"sums_{j}"] = place(memory, platform)
             m.d.comb += [
@@ -186,7 +204,7 @@ class StageB(Block):
                 memory.w_data.eq(self.blocks[j]),
             ]
             words.append(memory.r_data)
-        return self._select(turns, words)
+        return words
 
     def _select(self, turns: Sequence[Value], words: Sequence[Value]) -> Value:
         """The word whose turn it is."""
@@ -207,8 +225,8 @@ class StageB(Block):
         flags: Value = Cat(nan | read.nan | scale.nan, plus, minus)
         if config.small_scales:
             sums = self._multiplied(m, sums, read, scale.significand)
-            exponent = taps(m, exponent, config.scale_cycles, "exponent", reset_less=True)[-1]
-            flags = taps(m, flags, config.scale_cycles, "flags", reset_less=True)[-1]
+            exponent = taps(m, exponent, 2, "exponent", reset_less=True)[-1]
+            flags = taps(m, flags, 2, "flags", reset_less=True)[-1]
         m.d.comb += [
             unit.total.eq(sums),
             unit.exponent.eq(exponent.as_signed()),
