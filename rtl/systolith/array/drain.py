@@ -1,6 +1,6 @@
 """The pace of stage B: one lane of a row after the other, and the scales of the rows."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -62,17 +62,21 @@ class Drain(Block):
         layout = drain_command(config)
 
         tile = Signal(layout, reset_less=True)  # addresses of the next row, the rest of the tile
-        waiting = Signal(config.m_width)
-        lane = Signal(range(size))
+        waiting, left = Signal(config.m_width), Signal(config.m_width)
+        some, free = Signal(), Signal(init=1)  # rows wait; the turn of the last lane is over
+        turns = Signal(size)
         ending, begin, end = Signal(), Signal(), Signal()
         m.d.comb += [
-            begin.eq((lane == 0) & (waiting != 0)),
+            begin.eq(some & free),
+            left.eq(waiting + command.valid - begin),
             # The last row has arrived by the time that nothing else waits.
             end.eq(begin & ending & (waiting == 1)),
         ]
         m.d.sync += [
-            waiting.eq(waiting + command.valid - begin),
-            lane.eq(Mux(begin, size - 1, Mux(lane == 0, 0, lane - 1))),
+            waiting.eq(left),
+            some.eq(left != 0),
+            turns.eq(Cat(begin, turns)),
+            free.eq(turns[size - 2] | (free & ~begin) if size > 1 else 1),
             ending.eq((ending & ~end) | (command.valid & command.last)),
             tile.addr.eq(tile.addr + begin),
             tile.x_addr.eq(tile.x_addr + begin),
