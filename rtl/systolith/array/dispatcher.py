@@ -122,7 +122,7 @@ class Dispatcher(Block):
         m.submodules.schedule = schedule = Schedule(config)
         period = Signal(config.period_width)
         if pace and config.scaled:
-            m.d.comb += period.eq(pace.fields.period_end + 1)
+            m.d.comb += period.eq(pace.period)
         else:
             m.d.comb += period.eq(Mux(command.m > array.band_rows, command.m, array.band_rows))
         m.d.comb += [

@@ -20,7 +20,7 @@ __all__ = ["Pace"]
 
 
 class Pace(Block):
-    """Works out the fields of a job that follow from its formats, in :attr:`latency` cycles.
+    """Works out the fields of a job that follow from its formats.
 
     A tile of block formats lasts longer than ``max(M, r)`` if stage B could not follow: with
     ``p`` passes to the next complete block, one of ``U`` lanes in a cycle needs
@@ -38,13 +38,15 @@ class Pace(Block):
     command : In(the command layout)
         Stable.
     fields : Out(format_fields)
-        Of the job, :attr:`latency` cycles later.
+        Of the job, :attr:`latency` + 1 cycles later.
+    period : Out
+        Cycles of a tile, :attr:`latency` cycles later, as the rest unless told otherwise.
     bad : Out(1)
         The pair is not enabled, the group taller than a block, or the order not possible.
     repeats_log2 : Out
         log2 of how often each tile runs.
     drain : Out
-        Cycles of work that stage B has after the last period.
+        Cycles of work that stage B has after the last period; with ``fields``.
     """
 
     command: data.View
@@ -52,8 +54,9 @@ class Pace(Block):
     bad: Signal
     repeats_log2: Signal
     drain: Signal
+    period: Signal
 
-    latency = 3
+    latency = 4
 
     def __init__(self, config: EngineConfig) -> None:
         self.config = config
@@ -65,6 +68,7 @@ class Pace(Block):
                 "bad": Out(1),
                 "repeats_log2": Out(2),
                 "drain": Out(config.period_width),
+                "period": Out(config.period_width),
             }
         )
 
@@ -108,22 +112,26 @@ class Pace(Block):
                 with m.Case(power):
                     m.d.sync += passes_end.eq((1 << power) - 1)
 
-        # 3: passes to the next complete block, as powers of two, and the period.
+        # 3: passes to the next complete block, as powers of two.
         tail = tiles & passes_end  # K tiles of the last block, less one
-        spread = Signal(range(6 + 2))
-        spread_loop = Signal(range(8))
+        spread = Signal(range(8), reset_less=True)
+        spread_loop = Signal(range(8), reset_less=True)
+        loops = Signal(reset_less=True)
         with m.If(command.n_inside):
-            m.d.comb += spread_loop.eq(self._floor_log2(command.n_tiles, 3))
+            m.d.sync += [spread.eq(0), spread_loop.eq(self._floor_log2(command.n_tiles, 3))]
         with m.Else():
-            m.d.comb += [
-                spread.eq(self._floor_log2(tail + 1, ceil_log2(config.max_passes)) + repeats),
-                spread_loop.eq(spread),
-            ]
-        loops = Mux(command.n_inside, tiles != 0, tiles > passes_end)
-        period, shared = Signal(config.period_width), Signal(config.period_width)
+            turns = self._floor_log2(tail + 1, ceil_log2(config.max_passes)) + repeats
+            m.d.sync += [spread.eq(turns), spread_loop.eq(turns)]
+        again = Mux(command.n_inside, tiles != 0, tiles > passes_end)
+        m.d.sync += [
+            loops.eq(scaled & again),
+            self.bad.eq(illegal | tall | (scaled & command.n_inside & deeper)),
+        ]
+
+        # 4: the period; the fewest cycles of a tile without scales are among the others.
+        shared = Signal(config.period_width)
         lanes = ceil_log2(config.unit_lanes)
-        whole = Signal(config.period_width)
-        m.d.comb += [whole.eq(command.m << lanes), shared.eq(command.m)]
+        m.d.comb += shared.eq(command.m)
         for power in range(lanes):
             with m.If(scaled & (spread == power)):
                 m.d.comb += shared.eq(command.m << lanes - power)
@@ -132,19 +140,21 @@ class Pace(Block):
         for power in range(ceil_log2(config.loop_cycles)):
             cycles = -(-config.loop_cycles // (1 << power))
             if cycles > config.array.band_rows:
-                with m.If(scaled & loops & (spread_loop == power)):
+                with m.If(loops & (spread_loop == power)):
                     m.d.comb += least.eq(cycles)
-        m.d.comb += period.eq(Mux(shared > least, shared, least))
+        m.d.sync += self.period.eq(Mux(shared > least, shared, least))
+
+        # 5: what follows from it.
+        whole = Signal(config.period_width)
+        m.d.comb += whole.eq(command.m << lanes)
         ended = Signal(self.layout, name="ended", reset_less=True)
         m.d.sync += [
             ended.eq(fields),
             ended.passes_end.eq(passes_end),
-            ended.period_end.eq(period - 1),
-            self.drain.eq(Mux(scaled & (whole > period), whole - period, 0)),
-            self.bad.eq(illegal | tall | (scaled & command.n_inside & deeper)),
-            self.repeats_log2.eq(repeats),
+            ended.period_end.eq(self.period - 1),
+            self.drain.eq(Mux(scaled & (whole > self.period), whole - self.period, 0)),
         ]
-        m.d.comb += self.fields.eq(ended)
+        m.d.comb += [self.fields.eq(ended), self.repeats_log2.eq(repeats)]
         return m
 
     def _select(self, pair: Pair) -> int:
