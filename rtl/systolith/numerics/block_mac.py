@@ -84,6 +84,10 @@ class BlockMac(Block):
     def module_name(self) -> str:
         return f"block_mac_{self.config.name}"
 
+    @property
+    def clocked(self) -> bool:
+        return self.config.latency > 0
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, n, s = self.config, self.n, self.s

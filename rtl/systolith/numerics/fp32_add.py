@@ -1,57 +1,90 @@
 """Addition of two binary32 numbers: the loop of stage B."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from systolith.hierarchy import Block
-from systolith.numerics.fp32 import FIELD_BITS, FRACTION_BITS, INFINITY, NAN, fp32
-from systolith.numerics.shifters import leading_zeros, shift_left, shift_right
+from systolith.numerics.fp32 import FIELD_BITS, FRACTION_BITS, fp32
+from systolith.numerics.fp32_finish import SPARE, finish
+from systolith.numerics.fp32_narrow import MARK_BITS, finish_narrow, limit_mark, spare_places
+from systolith.numerics.fp32_stage import LIMIT_BITS, SIGNIFICAND, register
+from systolith.numerics.lfsr import RANDOM_BITS
+from systolith.numerics.shifters import shift_right
 
-__all__ = ["Fp32Add"]
+__all__ = ["ROUNDINGS", "Fp32Add", "check_accumulator"]
 
-_SIGNIFICAND = FRACTION_BITS + 1
-_SPARE = 3  # guard, round and sticky below the significand
-_ALIGNED = _SIGNIFICAND + _SPARE
-_LIMIT_BITS = 5  # a significand moves up by less than 32 places
+ROUNDINGS = ("rne", "rz", "sr")
+"""To nearest with ties to even, toward zero, stochastic."""
+
+
+def check_accumulator(frac: int, rounding: str) -> None:
+    """Raise ValueError unless there is an adder of these parameters."""
+    if not 1 <= frac <= FRACTION_BITS:
+        raise ValueError(f"Fp32Add.frac must be in 1..{FRACTION_BITS}, not {frac!r}")
+    if rounding not in ROUNDINGS:
+        raise ValueError(
+            f"Fp32Add.rounding must be one of {', '.join(ROUNDINGS)}, not {rounding!r}"
+        )
 
 
 class Fp32Add(Block):
-    """IEEE 754 sum, to nearest with ties to even; subnormals kept; a new pair in every cycle.
+    """Sum of two binary32 numbers, rounded once; subnormals kept; a new pair in every cycle.
 
     ::
 
         1 order    larger magnitude first, distance of the exponents
         2 align    smaller significand down, lost bits into sticky; NaN and infinity found
-        3 add      sum or difference of 28 bits; how far it may move up before it is subnormal
-        4 round    if it moves by at most one place   |  zeros counted, if by more
-        5 choose   rounded, or moved up, or special
+        3 add      sum or difference; how far it may move up before it is subnormal
+        4, 5       IEEE 754 (the default): :func:`systolith.numerics.fp32_finish.finish`
+                   else:                   :func:`systolith.numerics.fp32_narrow.finish_narrow`
 
-    Rounding and a long move up exclude each other: after a difference of exponents of two or more
-    the sum lost at most one place, otherwise nothing lies below the guard bit, and moving up by
-    one place makes it exact. So no path has a long shift and an adder behind it.
+    Operands may have all 23 fraction bits, whatever the sum keeps: a term is rounded to binary32
+    before it meets a narrower accumulator.
+
+    Parameters
+    ----------
+    frac : int
+        Fraction bits that the sum keeps, 1 to 23; the lower ones are zero. The exponent range is
+        that of binary32, with subnormals.
+    rounding : str
+        "rne", to nearest with ties to even; "rz", toward zero; "sr", stochastic: ``random`` is
+        added to the first 16 discarded bits, later ones are dropped.
 
     Members
     -------
     a, b : In(fp32)
         Words. Every NaN counts the same.
+    random : In(16)
+        Random bits, :attr:`random_lag` cycles after ``a`` and ``b``; only with "sr".
     total : Out(fp32)
         Sum, :attr:`latency` cycles later, from a register. A NaN is 0x7FC00000; overflow is
-        infinity; exact cancellation is +0.
+        infinity, or with "rz" the largest number; exact cancellation is +0.
     """
 
     a: data.View
     b: data.View
+    random: Signal
     total: data.View
 
     latency = 5
+    random_lag = 4
 
-    def __init__(self) -> None:
-        super().__init__({"a": In(fp32), "b": In(fp32), "total": Out(fp32)})
+    def __init__(self, *, frac: int = FRACTION_BITS, rounding: str = "rne") -> None:
+        check_accumulator(frac, rounding)
+        self.frac = frac
+        self.rounding = rounding
+        self.full = frac == FRACTION_BITS and rounding == "rne"
+        ports: dict[str, Any] = {"a": In(fp32), "b": In(fp32), "total": Out(fp32)}
+        if rounding == "sr":
+            ports["random"] = In(RANDOM_BITS)
+        super().__init__(ports)
 
     @property
     def module_name(self) -> str:
-        return "fp32_add"
+        return "fp32_add" if self.full else f"fp32_add_{self.frac}_{self.rounding}"
 
     @staticmethod
     def loop_cycles(memory_latency: int) -> int:
@@ -64,13 +97,15 @@ class Fp32Add(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        spare = SPARE if self.full else spare_places(self.frac, self.rounding)
+        aligned_bits = SIGNIFICAND + spare
 
         # 1: order by magnitude. Subnormals have the exponent of field 1, and no hidden one.
-        ordered = _register(
+        ordered = register(
             {
                 "field": FIELD_BITS,
-                "large": _SIGNIFICAND,
-                "small": _SIGNIFICAND,
+                "large": SIGNIFICAND,
+                "small": SIGNIFICAND,
                 "distance": FIELD_BITS,
                 "sign": 1,
                 "differ": 1,
@@ -90,11 +125,11 @@ class Fp32Add(Block):
         ]
 
         # 2: align. Infinity and NaN are larger than all else, so they come first.
-        aligned = _register(
+        aligned = register(
             {
                 "field": FIELD_BITS,
-                "large": _SIGNIFICAND,
-                "small": _ALIGNED,
+                "large": SIGNIFICAND,
+                "small": aligned_bits,
                 "sign": 1,
                 "differ": 1,
                 "special": 1,
@@ -102,8 +137,10 @@ class Fp32Add(Block):
             },
             "aligned",
         )
-        near = shift_right(m, Cat(Const(0, _SPARE), ordered.small), ordered.distance[:5], "align")
-        far = ordered.distance[5:].any()
+        reach = (aligned_bits - 1).bit_length()
+        small = Cat(Const(0, spare), ordered.small)
+        near = shift_right(m, small, ordered.distance[:reach], "align")
+        far = ordered.distance[reach:].any()
         special = ordered.field.all()
         fraction = ordered.large[:FRACTION_BITS]
         opposed = (ordered.distance == 0) & ordered.differ  # two infinities
@@ -118,11 +155,11 @@ class Fp32Add(Block):
         ]
 
         # 3: add or subtract; never negative.
-        added = _register(
+        added = register(
             {
-                "sum": _ALIGNED + 1,
+                "sum": aligned_bits + 1,
                 "field": FIELD_BITS,
-                "limit": _LIMIT_BITS,
+                "limit": LIMIT_BITS if self.full else MARK_BITS,
                 "sign": 1,
                 "differ": 1,
                 "special": 1,
@@ -130,96 +167,35 @@ class Fp32Add(Block):
             },
             "added",
         )
-        large = Cat(Const(0, _SPARE), aligned.large)
-        addend = aligned.small ^ aligned.differ.replicate(_ALIGNED)
-        below = Signal(FIELD_BITS)
+        large = Cat(Const(0, spare), aligned.large)
+        addend = aligned.small ^ aligned.differ.replicate(aligned_bits)
         # One more bit at the bottom carries the one of the two's complement into the same adder.
-        whole = Signal(_ALIGNED + 2)
-        m.d.comb += [
-            whole.eq(Cat(aligned.differ, large) + Cat(aligned.differ, addend)),
-            below.eq(aligned.field - 1),
-        ]
+        whole = Signal(aligned_bits + 2)
+        m.d.comb += whole.eq(Cat(aligned.differ, large) + Cat(aligned.differ, addend))
+        if self.full:
+            below = Signal(FIELD_BITS)
+            m.d.comb += below.eq(aligned.field - 1)
+            limit = below[:LIMIT_BITS] | below[LIMIT_BITS:].any().replicate(LIMIT_BITS)
+        else:
+            limit = limit_mark(aligned.field)
         m.d.sync += [
-            added.sum.eq(Cat(whole[1 : _ALIGNED + 1], whole[_ALIGNED + 1] & ~aligned.differ)),
+            added.sum.eq(
+                Cat(whole[1 : aligned_bits + 1], whole[aligned_bits + 1] & ~aligned.differ)
+            ),
             added.field.eq(aligned.field),
-            added.limit.eq(below[:_LIMIT_BITS] | below[_LIMIT_BITS:].any().replicate(_LIMIT_BITS)),
+            added.limit.eq(limit),
             added.sign.eq(aligned.sign),
             added.differ.eq(aligned.differ),
             added.special.eq(aligned.special),
             added.nan.eq(aligned.nan),
         ]
 
-        # 4: round a sum whose first one is in the top three places; count the zeros of any other.
-        rounded = _register(
-            {
-                "word": FIELD_BITS + FRACTION_BITS,
-                "exact": 1,
-                "part": _SIGNIFICAND + 1,
-                "field": FIELD_BITS,
-                "up": _LIMIT_BITS,
-                "sign": 1,
-                "special": 1,
-                "nan": 1,
-            },
-            "rounded",
-        )
-        carry, hidden = added.sum[-1], added.sum[-2]
-        kept, guard, sticky = Signal(FRACTION_BITS), Signal(), Signal()
-        with m.If(carry):
-            m.d.comb += Cat(guard, kept).eq(added.sum[_SPARE:])
-            m.d.comb += sticky.eq(added.sum[:_SPARE].any())
-        with m.Elif(hidden):
-            m.d.comb += Cat(guard, kept).eq(added.sum[_SPARE - 1 :])
-            m.d.comb += sticky.eq(added.sum[: _SPARE - 1].any())
-        with m.Else():
-            # Subnormal operands stay where they are: field 1 and nothing to move.
-            stays = added.field == 1
-            m.d.comb += Cat(guard, kept).eq(
-                Mux(stays, added.sum[_SPARE - 1 :], added.sum[_SPARE - 2 :])
-            )
-            m.d.comb += sticky.eq(added.sum[: _SPARE - 2].any())
-        # The field moves by one or none, and the carry of rounding moves on into it.
-        change = Cat(carry | ~hidden, (~carry & ~hidden).replicate(FIELD_BITS - 1))
-        up = guard & (sticky | kept[0])
-        zeros = Signal(_LIMIT_BITS)
-        part = added.sum[_SPARE - 1 : _ALIGNED]
-        m.d.comb += zeros.eq(leading_zeros(m, part, "zeros"))
-        m.d.sync += [
-            rounded.word.eq(
-                (Cat(up, kept, added.field) + Cat(up, Const(0, FRACTION_BITS), change))[1:]
-            ),
-            rounded.exact.eq(~added.sum[-3:].any()),
-            rounded.part.eq(part),
-            rounded.field.eq(added.field),
-            rounded.up.eq(Mux(zeros < added.limit, zeros, added.limit)),
-            rounded.sign.eq(added.sign & ~(added.differ & ~added.sum.any())),
-            rounded.special.eq(added.special),
-            rounded.nan.eq(added.nan),
-        ]
-
-        # 5: choose. Without a hidden one the sum is subnormal or zero.
-        moved = shift_left(m, rounded.part, rounded.up, "move")
-        exact = Cat(
-            moved[1:-1], (rounded.field - rounded.up)[:FIELD_BITS] & moved[-1].replicate(FIELD_BITS)
-        )
-        total = Signal(fp32, reset_less=True)
-        word = total.as_value()
-        m.d.sync += [
-            word[:-1].eq(Mux(rounded.exact, exact, rounded.word)),
-            word[-1].eq(rounded.sign),
-        ]
-        with m.If(rounded.nan):
-            m.d.sync += word.eq(NAN)
-        with m.Elif(rounded.special | (~rounded.exact & rounded.word[FRACTION_BITS:].all())):
-            m.d.sync += word[:-1].eq(INFINITY)
-        m.d.comb += self.total.eq(total)
+        if self.full:
+            m.d.comb += self.total.eq(finish(m, added))
+        else:
+            random = self.random if self.rounding == "sr" else Const(0)
+            m.d.comb += self.total.eq(finish_narrow(m, added, self.frac, self.rounding, random))
         return m
-
-
-def _register(fields: dict[str, int], name: str) -> data.View:
-    """The registers behind one stage. Data is written before it is read: no reset."""
-    register: data.View = Signal(data.StructLayout(fields), name=name, reset_less=True)
-    return register
 
 
 def _unpack(m: Module, word: data.View, name: str) -> tuple[Value, Value]:

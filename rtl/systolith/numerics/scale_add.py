@@ -1,19 +1,22 @@
 """Stage B: a block sum, scaled and rounded, onto the accumulator of its output."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from systolith.hierarchy import Block, place
-from systolith.numerics.fp32 import fp32
-from systolith.numerics.fp32_add import Fp32Add
+from systolith.numerics.fp32 import FRACTION_BITS, fp32
+from systolith.numerics.fp32_add import Fp32Add, check_accumulator
 from systolith.numerics.fp32_term import EXPONENT_BITS, Fp32Term, sum_flags, term_latency
+from systolith.numerics.lfsr import RANDOM_BITS
 
 __all__ = ["ScaleAdd"]
 
 
 class ScaleAdd(Block):
-    """``stored + RNE32(total * 2^exponent)`` in binary32, a new block in every cycle.
+    """``stored + RNE32(total * 2^exponent)``, rounded once, a new block in every cycle.
 
     ::
 
@@ -29,6 +32,11 @@ class ScaleAdd(Block):
     ----------
     width : int
         Bits of the block sum.
+    frac : int
+        Fraction bits of the accumulator, 1 to 23; 23 is binary32. The lower ones are zero in every
+        result, so that a memory may leave them out. The term is rounded to binary32 all the same.
+    rounding : str
+        Of the accumulator: "rne", "rz" or "sr", as in :class:`Fp32Add`.
 
     Members
     -------
@@ -38,6 +46,8 @@ class ScaleAdd(Block):
         Accumulator, ``lead`` cycles after ``total``.
     first : In(1)
         With ``stored``: this is the output's first block, and the accumulator is +0 instead.
+    random : In(16)
+        Random bits, ``lead + Fp32Add.random_lag`` cycles after ``total``; only with "sr".
     result : Out(fp32)
         Accumulator after the block, ``latency`` cycles after ``total``, from a register.
     """
@@ -47,30 +57,38 @@ class ScaleAdd(Block):
     flags: data.View
     stored: data.View
     first: Signal
+    random: Signal
     result: data.View
 
-    def __init__(self, *, width: int) -> None:
+    def __init__(self, *, width: int, frac: int = FRACTION_BITS, rounding: str = "rne") -> None:
+        check_accumulator(frac, rounding)
         self.width = width
+        self.frac = frac
+        self.rounding = rounding
         self.lead = term_latency(width)
         self.latency = self.lead + Fp32Add.latency
-        super().__init__(
-            {
-                "total": In(signed(width)),
-                "exponent": In(signed(EXPONENT_BITS)),
-                "flags": In(sum_flags),
-                "stored": In(fp32),
-                "first": In(1),
-                "result": Out(fp32),
-            }
-        )
+        ports: dict[str, Any] = {
+            "total": In(signed(width)),
+            "exponent": In(signed(EXPONENT_BITS)),
+            "flags": In(sum_flags),
+            "stored": In(fp32),
+            "first": In(1),
+            "result": Out(fp32),
+        }
+        if rounding == "sr":
+            ports["random"] = In(RANDOM_BITS)
+        super().__init__(ports)
 
     @property
     def module_name(self) -> str:
-        return f"scale_add_{self.width}"
+        if (self.frac, self.rounding) == (FRACTION_BITS, "rne"):
+            return f"scale_add_{self.width}"
+        return f"scale_add_{self.width}_{self.frac}_{self.rounding}"
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        term, add = Fp32Term(width=self.width), Fp32Add()
+        term = Fp32Term(width=self.width)
+        add = Fp32Add(frac=self.frac, rounding=self.rounding)
         m.submodules.scaler = place(term, platform)
         m.submodules.adder = place(add, platform)
         m.d.comb += [
@@ -81,4 +99,6 @@ class ScaleAdd(Block):
             add.b.eq(term.term),
             self.result.eq(add.total),
         ]
+        if self.rounding == "sr":
+            m.d.comb += add.random.eq(self.random)
         return m

@@ -1,0 +1,93 @@
+"""Last stages of a binary32 addition: a rounded sum beside an exact one that moves up."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data
+
+from systolith.numerics.fp32 import FIELD_BITS, FRACTION_BITS, INFINITY, NAN, fp32
+from systolith.numerics.fp32_stage import LIMIT_BITS, SIGNIFICAND, register
+from systolith.numerics.shifters import leading_zeros, shift_left
+
+__all__ = ["SPARE", "finish"]
+
+SPARE = 3
+"""Guard, round and sticky below the significand."""
+
+
+def finish(m: Module, added: data.View) -> data.View:
+    """Add stages 4 and 5 of :class:`systolith.numerics.fp32_add.Fp32Add` in full precision.
+
+    Rounding and a long move up exclude each other: after a difference of exponents of two or more
+    the sum lost at most one place, otherwise nothing lies below the guard bit, and moving up by
+    one place makes it exact. So no path has a long shift and an adder behind it.
+
+    Parameters
+    ----------
+    m
+        Gets the registers behind both stages.
+    added
+        Sum behind stage 3, with :data:`SPARE` places below the significand.
+    """
+    aligned_bits = SIGNIFICAND + SPARE
+
+    # 4: round a sum whose first one is in the top three places; count the zeros of any other.
+    rounded = register(
+        {
+            "word": FIELD_BITS + FRACTION_BITS,
+            "exact": 1,
+            "part": SIGNIFICAND + 1,
+            "field": FIELD_BITS,
+            "up": LIMIT_BITS,
+            "sign": 1,
+            "special": 1,
+            "nan": 1,
+        },
+        "rounded",
+    )
+    carry, hidden = added.sum[-1], added.sum[-2]
+    kept, guard, sticky = Signal(FRACTION_BITS), Signal(), Signal()
+    with m.If(carry):
+        m.d.comb += Cat(guard, kept).eq(added.sum[SPARE:])
+        m.d.comb += sticky.eq(added.sum[:SPARE].any())
+    with m.Elif(hidden):
+        m.d.comb += Cat(guard, kept).eq(added.sum[SPARE - 1 :])
+        m.d.comb += sticky.eq(added.sum[: SPARE - 1].any())
+    with m.Else():
+        # Subnormal operands stay where they are: field 1 and nothing to move.
+        stays = added.field == 1
+        m.d.comb += Cat(guard, kept).eq(Mux(stays, added.sum[SPARE - 1 :], added.sum[SPARE - 2 :]))
+        m.d.comb += sticky.eq(added.sum[: SPARE - 2].any())
+    # The field moves by one or none, and the carry of rounding moves on into it.
+    change = Cat(carry | ~hidden, (~carry & ~hidden).replicate(FIELD_BITS - 1))
+    up = guard & (sticky | kept[0])
+    zeros = Signal(LIMIT_BITS)
+    part = added.sum[SPARE - 1 : aligned_bits]
+    m.d.comb += zeros.eq(leading_zeros(m, part, "zeros"))
+    m.d.sync += [
+        rounded.word.eq(
+            (Cat(up, kept, added.field) + Cat(up, Const(0, FRACTION_BITS), change))[1:]
+        ),
+        rounded.exact.eq(~added.sum[-3:].any()),
+        rounded.part.eq(part),
+        rounded.field.eq(added.field),
+        rounded.up.eq(Mux(zeros < added.limit, zeros, added.limit)),
+        rounded.sign.eq(added.sign & ~(added.differ & ~added.sum.any())),
+        rounded.special.eq(added.special),
+        rounded.nan.eq(added.nan),
+    ]
+
+    # 5: choose. Without a hidden one the sum is subnormal or zero.
+    moved = shift_left(m, rounded.part, rounded.up, "move")
+    exact = Cat(
+        moved[1:-1], (rounded.field - rounded.up)[:FIELD_BITS] & moved[-1].replicate(FIELD_BITS)
+    )
+    total: data.View = Signal(fp32, reset_less=True)
+    word = total.as_value()
+    m.d.sync += [
+        word[:-1].eq(Mux(rounded.exact, exact, rounded.word)),
+        word[-1].eq(rounded.sign),
+    ]
+    with m.If(rounded.nan):
+        m.d.sync += word.eq(NAN)
+    with m.Elif(rounded.special | (~rounded.exact & rounded.word[FRACTION_BITS:].all())):
+        m.d.sync += word[:-1].eq(INFINITY)
+    return total
