@@ -29,10 +29,14 @@ def finish(m: Module, added: data.View) -> data.View:
     """
     aligned_bits = SIGNIFICAND + SPARE
 
-    # 4: round a sum whose first one is in the top three places; count the zeros of any other.
+    # 4: whether a sum whose first one is in the top three places is rounded up; zeros of others.
     rounded = register(
         {
-            "word": FIELD_BITS + FRACTION_BITS,
+            "kept": FRACTION_BITS,
+            "change": 2,
+            "round": 1,
+            "full": 1,
+            "brim": 1,
             "exact": 1,
             "part": SIGNIFICAND + 1,
             "field": FIELD_BITS,
@@ -57,14 +61,19 @@ def finish(m: Module, added: data.View) -> data.View:
         m.d.comb += Cat(guard, kept).eq(Mux(stays, added.sum[SPARE - 1 :], added.sum[SPARE - 2 :]))
         m.d.comb += sticky.eq(added.sum[: SPARE - 2].any())
     # The field moves by one or none, and the carry of rounding moves on into it.
-    change = Cat(carry | ~hidden, (~carry & ~hidden).replicate(FIELD_BITS - 1))
+    change = Cat(carry | ~hidden, ~carry & ~hidden)
+    largest = (1 << FIELD_BITS) - 2  # field of the largest number
     up = guard & (sticky | kept[0])
     zeros = Signal(LIMIT_BITS)
     part = added.sum[SPARE - 1 : aligned_bits]
     m.d.comb += zeros.eq(leading_zeros(m, part, "zeros"))
     m.d.sync += [
-        rounded.word.eq(
-            (Cat(up, kept, added.field) + Cat(up, Const(0, FRACTION_BITS), change))[1:]
+        rounded.kept.eq(kept),
+        rounded.change.eq(change),
+        rounded.round.eq(up),
+        rounded.full.eq(carry & (added.field == largest)),
+        rounded.brim.eq(
+            kept.all() & Mux(carry, added.field == largest - 1, hidden & (added.field == largest))
         ),
         rounded.exact.eq(~added.sum[-3:].any()),
         rounded.part.eq(part),
@@ -75,7 +84,11 @@ def finish(m: Module, added: data.View) -> data.View:
         rounded.nan.eq(added.nan),
     ]
 
-    # 5: choose. Without a hidden one the sum is subnormal or zero.
+    # 5: round, or choose what moved up: without a hidden one it is subnormal or zero.
+    change = Cat(rounded.change[0], rounded.change[1].replicate(FIELD_BITS - 1))
+    whole = Cat(rounded.round, rounded.kept, rounded.field)
+    nearest = (whole + Cat(rounded.round, Const(0, FRACTION_BITS), change))[1:]
+    infinite = rounded.full | (rounded.brim & rounded.round)
     moved = shift_left(m, rounded.part, rounded.up, "move")
     exact = Cat(
         moved[1:-1], (rounded.field - rounded.up)[:FIELD_BITS] & moved[-1].replicate(FIELD_BITS)
@@ -83,11 +96,11 @@ def finish(m: Module, added: data.View) -> data.View:
     total: data.View = Signal(fp32, reset_less=True)
     word = total.as_value()
     m.d.sync += [
-        word[:-1].eq(Mux(rounded.exact, exact, rounded.word)),
+        word[:-1].eq(Mux(rounded.exact, exact, nearest[: FRACTION_BITS + FIELD_BITS])),
         word[-1].eq(rounded.sign),
     ]
     with m.If(rounded.nan):
         m.d.sync += word.eq(NAN)
-    with m.Elif(rounded.special | (~rounded.exact & rounded.word[FRACTION_BITS:].all())):
+    with m.Elif(rounded.special | (~rounded.exact & infinite)):
         m.d.sync += word[:-1].eq(INFINITY)
     return total
