@@ -15,7 +15,8 @@ from test_numerics_fp32 import by_softfloat, pairs_of_words
 from systolith.golden.numerics.words import INFINITY, NAN, add, pack
 from systolith.numerics.fp32_add import ROUNDINGS, Fp32Add
 from systolith.numerics.fp32_finish import finish
-from systolith.numerics.fp32_narrow import finish_narrow, limit_mark, spare_places
+from systolith.numerics.fp32_narrow import finish_narrow, spare_places
+from systolith.numerics.fp32_stage import limit_mark
 from systolith.numerics.fp32_term import EXPONENT_BITS, Fp32Term, term_latency
 from systolith.numerics.pairs import PAIRS, pair
 from systolith.numerics.scale_add import ScaleAdd
@@ -351,7 +352,7 @@ def test_planted_faults_of_narrow_sums_are_found(
 FAULTS: list[tuple[Any, str, str, str]] = [
     (Fp32Add, "near = shift_right(", "near = (lambda m, v, n, _: v >> n)(", "no sticky bit"),
     (finish, "guard & (sticky | kept[0])", "guard & ~(~sticky & ~guard)", "ties away from zero"),
-    (finish, "Mux(zeros < added.limit, zeros, added.limit)", "zeros", "subnormals moved too far"),
+    (finish, "part | added.limit[: len(part)]", "part", "subnormals moved too far"),
     (finish, "~(added.differ & ~added.sum.any())", "1", "cancellation to -0"),
     (Fp32Add, "(fraction.any() | opposed)", "fraction.any()", "infinities do not cancel to NaN"),
     (finish, "change = Cat(carry | ~hidden", "change = Cat(carry", "exponent after one place"),

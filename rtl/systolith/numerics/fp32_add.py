@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 from systolith.hierarchy import Block
 from systolith.numerics.fp32 import FIELD_BITS, FRACTION_BITS, fp32
 from systolith.numerics.fp32_finish import SPARE, finish
-from systolith.numerics.fp32_narrow import MARK_BITS, finish_narrow, limit_mark, spare_places
-from systolith.numerics.fp32_stage import LIMIT_BITS, SIGNIFICAND, register
+from systolith.numerics.fp32_narrow import finish_narrow, spare_places
+from systolith.numerics.fp32_stage import MARK_BITS, SIGNIFICAND, limit_mark, register
 from systolith.numerics.lfsr import RANDOM_BITS
 from systolith.numerics.shifters import shift_right
 
@@ -159,7 +159,7 @@ class Fp32Add(Block):
             {
                 "sum": aligned_bits + 1,
                 "field": FIELD_BITS,
-                "limit": LIMIT_BITS if self.full else MARK_BITS,
+                "limit": MARK_BITS,
                 "sign": 1,
                 "differ": 1,
                 "special": 1,
@@ -172,18 +172,12 @@ class Fp32Add(Block):
         # One more bit at the bottom carries the one of the two's complement into the same adder.
         whole = Signal(aligned_bits + 2)
         m.d.comb += whole.eq(Cat(aligned.differ, large) + Cat(aligned.differ, addend))
-        if self.full:
-            below = Signal(FIELD_BITS)
-            m.d.comb += below.eq(aligned.field - 1)
-            limit = below[:LIMIT_BITS] | below[LIMIT_BITS:].any().replicate(LIMIT_BITS)
-        else:
-            limit = limit_mark(aligned.field)
         m.d.sync += [
             added.sum.eq(
                 Cat(whole[1 : aligned_bits + 1], whole[aligned_bits + 1] & ~aligned.differ)
             ),
             added.field.eq(aligned.field),
-            added.limit.eq(limit),
+            added.limit.eq(limit_mark(aligned.field)),
             added.sign.eq(aligned.sign),
             added.differ.eq(aligned.differ),
             added.special.eq(aligned.special),

@@ -66,7 +66,8 @@ def finish(m: Module, added: data.View) -> data.View:
     up = guard & (sticky | kept[0])
     zeros = Signal(LIMIT_BITS)
     part = added.sum[SPARE - 1 : aligned_bits]
-    m.d.comb += zeros.eq(leading_zeros(m, part, "zeros"))
+    # Subnormal sums stop at the place of field 1.
+    m.d.comb += zeros.eq(leading_zeros(m, part | added.limit[: len(part)], "zeros"))
     m.d.sync += [
         rounded.kept.eq(kept),
         rounded.change.eq(change),
@@ -78,7 +79,7 @@ def finish(m: Module, added: data.View) -> data.View:
         rounded.exact.eq(~added.sum[-3:].any()),
         rounded.part.eq(part),
         rounded.field.eq(added.field),
-        rounded.up.eq(Mux(zeros < added.limit, zeros, added.limit)),
+        rounded.up.eq(zeros),
         rounded.sign.eq(added.sign & ~(added.differ & ~added.sum.any())),
         rounded.special.eq(added.special),
         rounded.nan.eq(added.nan),

@@ -4,14 +4,11 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 
 from systolith.numerics.fp32 import FIELD_BITS, FRACTION_BITS, INFINITY, NAN, fp32
-from systolith.numerics.fp32_stage import LIMIT_BITS, SIGNIFICAND, register
+from systolith.numerics.fp32_stage import LIMIT_BITS, MARK_BITS, SIGNIFICAND, register
 from systolith.numerics.lfsr import RANDOM_BITS
 from systolith.numerics.shifters import leading_zeros, shift_left
 
-__all__ = ["MARK_BITS", "finish_narrow", "limit_mark", "spare_places"]
-
-MARK_BITS = SIGNIFICAND + 2
-"""Top places of a sum that can hold its first one: only exact sums lose more than one place."""
+__all__ = ["finish_narrow", "spare_places"]
 
 _TAIL = {"rne": 1, "rz": 0, "sr": RANDOM_BITS}  # discarded bits that count by themselves
 _COARSE = 1 << LIMIT_BITS - 1  # places that a sum may move up before its stage 4 ends
@@ -25,15 +22,6 @@ def spare_places(frac: int, rounding: str) -> int:
     discarded bits that count.
     """
     return max(1, 1 + frac + _TAIL[rounding] + 2 - SIGNIFICAND)
-
-
-def limit_mark(field: Value) -> Value:
-    """Return a one at the place of a sum that may move to the top, and no further.
-
-    It counts as the sum's first one if there is no other above it. Without it, a sum of small
-    numbers would move beyond the place of field 1, where subnormals are.
-    """
-    return Cat(field == MARK_BITS - 1 - at for at in range(MARK_BITS))
 
 
 def finish_narrow(
