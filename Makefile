@@ -57,7 +57,7 @@ fpga: $(VENV)/run.stamp
 
 docs: $(VENV)/run.stamp
 	python -c "from systolith.emit.manual import engine_manual as page; \
-	from systolith.config.presets import demo16; print(page(demo16), end='')" > docs/engine.md
+	from systolith.config.presets import demo16_mx; print(page(demo16_mx), end='')" > docs/engine.md
 
 bench: $(VENV)/dev.stamp
 	python tests/bench.py -o build/bench.json

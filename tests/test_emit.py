@@ -10,7 +10,7 @@ import pytest
 
 from systolith.array.interface import decode, encode, layout, ports
 from systolith.config.files import load_config
-from systolith.config.presets import PRESETS, asic128, demo16, tiny
+from systolith.config.presets import PRESETS, asic128, demo16_mx, tiny
 from systolith.emit.files import OutputError, generate
 from systolith.emit.manual import engine_manual
 from systolith.harness.toolchain import verilator
@@ -123,4 +123,4 @@ def test_icarus_reads_it(tmp_path: Path) -> None:
 
 def test_the_manual_is_current() -> None:
     page = Path(__file__).parents[1] / "docs" / "engine.md"
-    assert page.read_text() == engine_manual(demo16), "run make docs"
+    assert page.read_text() == engine_manual(demo16_mx), "run make docs"

@@ -12,6 +12,7 @@ from systolith.array.config import EngineConfig
 from systolith.benches.gemms import GemmProgram, GemmResult
 from systolith.benches.play import build_engine
 from systolith.cli.fpga import fit, summary
+from systolith.cli.operands import Operands, quantised
 from systolith.cli.picture import picture
 from systolith.compiler.gemm import GemmPlan
 from systolith.compiler.split import Gemm, Split
@@ -19,7 +20,9 @@ from systolith.config.presets import PRESETS
 from systolith.emit.files import generate
 from systolith.flow.errors import ToolFailedError
 from systolith.models.charlm.checkpoint import load
-from systolith.models.workload import WeightGemm, weight_gemms
+from systolith.models.quantise import quantise
+from systolith.models.workload import RealGemm, real_gemms
+from systolith.numerics.pairs import Pair, pair
 
 __all__ = ["BATCHES", "FITS", "MODES", "Mode", "main_job", "run_gemms", "simulation_report"]
 
@@ -40,37 +43,57 @@ class Mode:
         The engine.
     split
         How its bands are grouped.
+    acts, weights
+        Number formats.
     """
 
     name: str
     preset: str
     split: Split
+    acts: str = "int8"
+    weights: str = "int8"
 
     @property
     def config(self) -> EngineConfig:
         """The engine's configuration."""
         return PRESETS[self.preset].config
 
+    @property
+    def pair(self) -> Pair | None:
+        """The formats; None for an engine of INT8 only."""
+        return pair(self.acts, self.weights) if self.config.array.formats else None
 
+
+_BANDS = Split(row_groups=4, col_groups=2)
 MODES = (
     Mode(name="plain", preset="demo16-plain", split=Split()),
     Mode(name="fused", preset="demo16", split=Split()),
-    Mode(name="split", preset="demo16", split=Split(row_groups=4, col_groups=2)),
+    Mode(name="split", preset="demo16", split=_BANDS),
+    Mode(name="mxfp4", preset="demo16-mx", split=_BANDS, acts="e4m3", weights="e2m1"),
 )
 
+Workload = dict[str, dict[int, RealGemm]]
 
-def workload() -> dict[str, dict[int, WeightGemm]]:
+
+def workload() -> Workload:
     """Every weight GEMM of the model by name and batch, on activations from held-out text."""
     model = load()
-    gemms: dict[str, dict[int, WeightGemm]] = {}
+    gemms: Workload = {}
     for batch in BATCHES:
-        for item in weight_gemms(model, batch):
+        for item in real_gemms(model, batch):
             gemms.setdefault(item.name, {})[batch] = item
     return gemms
 
 
+def rounded(item: RealGemm, formats: Pair | None) -> Operands:
+    """Operands of a mode: symmetric INT8, or blocks with the formats' default scale rules."""
+    if formats is None or not formats.block:
+        return Operands(quantise(item.x).codes, quantise(item.w, axis=0).codes)
+    return quantised(item.x, item.w, formats)
+
+
 def run_gemms(
-    mode: Mode, gemms: dict[str, dict[int, WeightGemm]], progress: Callable[[str], None]
+    mode: Mode, gemms: Workload, progress: Callable[[str], None]
 ) -> Iterator[tuple[str, int, GemmResult]]:
     """Simulate all GEMMs in one mode; yields name, batch and result.
 
@@ -81,9 +104,9 @@ def run_gemms(
     program, labels = GemmProgram(mode.config), []
     for name, batches in gemms.items():
         for n, (batch, item) in enumerate(batches.items()):
-            shape = Gemm(m=item.m, n=item.n, k=item.k)
-            plan = GemmPlan(config=mode.config, gemm=shape, split=mode.split)
-            program.add(plan, item.x, item.w, keep_weights=n > 0)
+            shape = Gemm(m=item.x.shape[0], n=item.w.shape[1], k=item.w.shape[0])
+            plan = GemmPlan(config=mode.config, gemm=shape, split=mode.split, pair=mode.pair)
+            program.add(plan, *rounded(item, mode.pair), keep_weights=n > 0)
             labels.append((name, batch))
     progress(f"{mode.name}: simulating {len(labels)} GEMMs")
     results = program.evaluate(engine.play(program.program).transfers)
@@ -103,6 +126,8 @@ def simulation_report(progress: Callable[[str], None]) -> dict[str, Any]:
             "gemm": str(result.plan.gemm),
             "mode": mode.name,
             "split": str(mode.split),
+            "acts": mode.acts,
+            "weights": mode.weights,
             "mismatches": result.mismatches,
             "cycles": result.cycles,
             "cycles_model": result.cycles_model,

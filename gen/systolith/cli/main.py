@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from systolith.cli.formats import choose
 from systolith.cli.fpga import build_bitstream, fit, summary
 from systolith.cli.job import main_job
 from systolith.cli.numerics import numerics
@@ -27,6 +28,8 @@ app = typer.Typer(
 )
 
 Config = Annotated[str, typer.Option("--config", "-c", help="Preset or TOML file.")]
+Acts = Annotated[str | None, typer.Option(help="Format of X, of both operands without --weights.")]
+Weights = Annotated[str | None, typer.Option(help="Format of W, of both without --acts.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -65,11 +68,14 @@ def presets(json: Json = False) -> None:
 def generate(
     config: Config,
     output: Annotated[Path, typer.Option("--output", "-o", help="Directory to write.")],
+    acts: Acts = None,
+    weights: Weights = None,
     json: Json = False,
 ) -> None:
     """Write Verilog, JSON description, C header and FuseSoC core of a configuration."""
     with mistakes():
-        done = generate_files(load_config(config), output)
+        chosen = choose(load_config(config), acts, weights)
+        done = generate_files(chosen.config, output)
     if json:
         emit_json(
             {
@@ -79,6 +85,7 @@ def generate(
                 "lines": done.lines,
                 "bytes": done.bytes,
                 "seconds": round(done.seconds, 3),
+                **chosen.note,
             }
         )
         return
@@ -94,14 +101,19 @@ def perf(
     config: Config,
     gemm: Annotated[str, typer.Option(help="M,N,K: rows of X, columns of W, contraction.")],
     split: Annotated[str, typer.Option(help="GxH groups, or auto.")] = "1x1",
+    acts: Acts = None,
+    weights: Weights = None,
     json: Json = False,
 ) -> None:
     """Predict the cycles of a GEMM: the model that the RTL equals in every cycle."""
     with mistakes():
-        engine = load_config(config)
-        shape = Gemm.parse(gemm)
-        chosen = best_split(engine, shape) if split == "auto" else Split.parse(split, engine.array)
-        result = estimate(engine, shape, chosen)
+        chosen = choose(load_config(config), acts, weights)
+        engine, shape = chosen.config, Gemm.parse(gemm)
+        if split == "auto":
+            groups = best_split(engine, shape, chosen.pair)
+        else:
+            groups = Split.parse(split, engine.array)
+        result = estimate(engine, shape, groups, chosen.pair)
     if json:
         emit_json(
             {
@@ -111,6 +123,8 @@ def perf(
                 "roof": result.roof,
                 "bound_by": result.bound_by,
                 "split_used": str(result.split),
+                **chosen.names,
+                **chosen.note,
             }
         )
         return
@@ -137,18 +151,31 @@ def simulate(
     split: Annotated[str, typer.Option(help="GxH groups, or auto.")] = "1x1",
     simulator: Annotated[str, typer.Option(help="verilator or icarus.")] = "verilator",
     seed: Annotated[int, typer.Option(help="Of the random operands.", min=0)] = 0,
-    x: Annotated[Path | None, typer.Option(help="X as int8 .npy of shape [M, K].")] = None,
-    w: Annotated[Path | None, typer.Option(help="W as int8 .npy of shape [K, N].")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write Y as int32 .npy.")] = None,
+    acts: Acts = None,
+    weights: Weights = None,
+    x: Annotated[
+        Path | None, typer.Option(help="X [M, K] as .npy: int8, float32 for block formats.")
+    ] = None,
+    w: Annotated[
+        Path | None, typer.Option(help="W [K, N] as .npy: int8, float32 for block formats.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write Y as .npy: int32, float32 of block formats.")
+    ] = None,
     waves: Annotated[Path | None, typer.Option(help="Write waveforms (VCD).")] = None,
     trace: Annotated[Path | None, typer.Option(help="Write every transfer and its cycle.")] = None,
     json: Json = False,
 ) -> None:
-    """Run GEMMs on the emitted Verilog under cocotb; compare with numpy and the cycle model."""
+    """Run GEMMs on the emitted Verilog under cocotb; compare with numpy and the cycle model.
+
+    Float32 operands of block formats are rounded to blocks along K by the format's default rule. A
+    configuration without the formats of --acts and --weights is rebuilt with them alone.
+    """
     with mistakes():
         if simulator not in ("verilator", "icarus"):
             raise ValueError(f"simulator must be verilator or icarus, not {simulator!r}")
-        engine = load_config(config)
+        chosen = choose(load_config(config), acts, weights)
+        engine = chosen.config
         shapes = [Gemm.parse(text) for text in gemm]
         with working("building and running the simulation"):
             answer = simulate_gemms(
@@ -157,12 +184,15 @@ def simulate(
                 split=split,
                 simulator=simulator,
                 seed=seed,
+                pair=chosen.pair,
+                names=chosen.names,
                 x=x,
                 w=w,
                 out=out,
                 waves=waves,
                 trace=trace,
             )
+        answer |= chosen.note
     runs = answer["runs"]
     if json:
         emit_json(answer)

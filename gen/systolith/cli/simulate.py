@@ -1,52 +1,23 @@
-"""``systolith simulate``: GEMMs on the emitted Verilog, against numpy and the cycle model."""
+"""``systolith simulate``: GEMMs on the emitted Verilog, against the golden and the cycle model."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from systolith.array.config import EngineConfig
 from systolith.benches.gemms import GemmProgram, GemmResult, timing_program
 from systolith.benches.play import build_engine
+from systolith.cli.operands import OperandError, operands
 from systolith.compiler.gemm import GemmPlan
 from systolith.compiler.split import Gemm, Split
+from systolith.numerics.pairs import Pair
 from systolith.perf.closed import best_split
 
 __all__ = ["OperandError", "operands", "simulate"]
 
 _TIMED_CYCLES = 400_000  # half a second at 800,000 cycles/s, more than any build reaches
-
-
-class OperandError(ValueError):
-    """An operand or result file that cannot be used."""
-
-
-def _read(name: str, path: Path, shape: tuple[int, int]) -> NDArray[np.int8]:
-    try:
-        value = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise OperandError(f"--{name} {path}: not a readable .npy file ({error})") from None
-    if not isinstance(value, np.ndarray) or value.dtype != np.int8 or value.shape != shape:
-        found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else "an archive"
-        raise OperandError(f"--{name} {path}: must be int8 of shape {shape}, not {found}")
-    return value
-
-
-def operands(
-    gemm: Gemm, seed: int, x: Path | None = None, w: Path | None = None
-) -> tuple[NDArray[np.int8], NDArray[np.int8]]:
-    """X[M, K] and W[K, N] of run ``seed``: from files where given, else random.
-
-    Random operands come from ``numpy.random.default_rng(seed)``, X first.
-    """
-    rng = np.random.default_rng(seed)
-    random_x = rng.integers(-128, 128, dtype=np.int8, size=(gemm.m, gemm.k))
-    random_w = rng.integers(-128, 128, dtype=np.int8, size=(gemm.k, gemm.n))
-    return (
-        _read("x", x, (gemm.m, gemm.k)) if x else random_x,
-        _read("w", w, (gemm.k, gemm.n)) if w else random_w,
-    )
 
 
 def _run(result: GemmResult) -> dict[str, Any]:
@@ -70,6 +41,8 @@ def simulate(
     split: str,
     simulator: str,
     seed: int,
+    pair: Pair | None = None,
+    names: Mapping[str, str] | None = None,
     x: Path | None = None,
     w: Path | None = None,
     out: Path | None = None,
@@ -77,6 +50,8 @@ def simulate(
     trace: Path | None = None,
 ) -> dict[str, Any]:
     """Run ``gemms`` one after the other and describe what happened, as ``--json`` prints it.
+
+    ``pair`` is that of :class:`GemmPlan`, ``names`` what every run says of its formats.
 
     Raises
     ------
@@ -89,9 +64,12 @@ def simulate(
         raise OperandError(f"--out {out}: its directory does not exist")
     program = GemmProgram(config, initialise=simulator == "icarus")
     for n, gemm in enumerate(gemms):
-        chosen = best_split(config, gemm) if split == "auto" else Split.parse(split, config.array)
-        plan = GemmPlan(config=config, gemm=gemm, split=chosen)
-        program.add(plan, *operands(gemm, seed + n, x, w))
+        if split == "auto":
+            chosen = best_split(config, gemm, pair)
+        else:
+            chosen = Split.parse(split, config.array)
+        plan = GemmPlan(config=config, gemm=gemm, split=chosen, pair=pair)
+        program.add(plan, *operands(gemm, seed + n, x, w, pair))
     engine = build_engine(config, simulator=simulator, waves=waves is not None)
     played = engine.play(program.program, waves=waves)
     results = program.evaluate(played.transfers)
@@ -109,7 +87,7 @@ def simulate(
     cycles = _TIMED_CYCLES if simulator == "verilator" else 2_000
     timed = engine.play(timing_program(results[-1].plan, cycles=cycles)).segments[1]
     answer: dict[str, Any] = {
-        "runs": [_run(result) for result in results],
+        "runs": [{**_run(result), **(names or {})} for result in results],
         "cycles_per_second": round(timed.cycles_per_second),
         "build_seconds": round(engine.simulation.compiled.seconds, 3),
     }

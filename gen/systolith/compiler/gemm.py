@@ -1,240 +1,142 @@
-"""One GEMM on the engine: commands, placement of its operands, read-out of its results."""
+"""One GEMM on the engine: placement of its operands, read-out of its results."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.array.config import EngineConfig
-from systolith.compiler.split import Gemm, Group, Split, ceil_div
+from systolith.compiler.split import ceil_div
+from systolith.compiler.tiling import CapacityError, GemmTiling, Part, Payload
+from systolith.numerics.formats import Format
 
 __all__ = ["CapacityError", "GemmPlan", "Part"]
 
-Payload = dict[str, int]
-
-
-class CapacityError(ValueError):
-    """A GEMM does not fit the engine's memories."""
+Codes = NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
-    """What one group does of a GEMM.
-
-    Parameters
-    ----------
-    group
-        Its bands.
-    k_tiles, n_tiles
-        Indices of its tiles along K and N, ascending.
-    """
-
-    group: Group
-    k_tiles: tuple[int, ...]
-    n_tiles: tuple[int, ...]
-
-    @property
-    def tiles(self) -> int:
-        """Weight tiles that the group runs."""
-        return len(self.k_tiles) * len(self.n_tiles)
-
-
-@dataclass(frozen=True, kw_only=True)
-class GemmPlan:
+class GemmPlan(GemmTiling):
     """A GEMM placed on the engine under one split.
 
-    The N tiles are dealt out to the groups in turn. With ``share="k"`` the groups of one column
-    share K instead, and the read-out adds their partial results, which is exact for int32.
-
-    Parameters
-    ----------
-    config
-        The engine.
-    gemm, split
-        What runs and how.
-    share
-        Dimension that is shared out between groups.
-    n_inside
-        Order of the tile loops.
-    accumulate
-        Add to what the accumulators hold.
-    x_base, w_base, y_base
-        First word used in every bank.
+    Operands are int8 arrays for plain integers; for block formats codes, one an item, uint8 or
+    (formats of 16 bits) uint16, with scale codes for blocks along K. Every parameter is one of
+    :class:`GemmTiling`.
     """
 
-    config: EngineConfig
-    gemm: Gemm
-    split: Split
-    share: Literal["n", "k"] = "n"
-    n_inside: bool = False
-    accumulate: bool = False
-    x_base: int = 0
-    w_base: int = 0
-    y_base: int = 0
-
-    def __post_init__(self) -> None:
-        memory, array = self.config.memory, self.config.array
-        if ceil_div(self.gemm.k, self._rows) < self._ways:
-            raise ValueError(
-                f"share=k needs at least {self._ways} K tiles for split {self.split}: "
-                f"k must be above {(self._ways - 1) * self._rows}, not {self.gemm.k}"
-            )
-        for bank, base, need, supply in (
-            ("x_depth", self.x_base, self.x_words, memory.x_depth),
-            ("w_depth", self.w_base, self.w_words, memory.w_depth),
-            ("y_depth", self.y_base, self.y_words, memory.y_depth),
-        ):
-            if base + need > supply:
-                raise CapacityError(
-                    f"gemm {self.gemm} under split {self.split} needs {base + need} words of "
-                    f"memory.{bank} ({array.tile} lanes each), the config has {supply}"
-                )
-
-    @property
-    def _ways(self) -> int:
-        """Groups among which the K tiles are dealt out."""
-        return self.split.row_groups if self.share == "k" else 1
-
-    @property
-    def _rows(self) -> int:
-        return self.config.array.rows // self.split.row_groups
-
-    @property
-    def _cols(self) -> int:
-        return self.config.array.cols // self.split.col_groups
-
-    @cached_property
-    def parts(self) -> list[Part]:
-        """Shares of the groups that have work."""
-        k_tiles = range(ceil_div(self.gemm.k, self._rows))
-        n_tiles = range(ceil_div(self.gemm.n, self._cols))
-        parts = []
-        high, wide = self.split.row_groups, self.split.col_groups
-        for turn, group in enumerate(self.split.groups(self.config.array)):
-            if self.share == "k":
-                ks, ns = k_tiles[turn // wide :: high], n_tiles[turn % wide :: wide]
-            else:
-                ks, ns = k_tiles, n_tiles[turn :: high * wide]
-            if ns:
-                parts.append(Part(group=group, k_tiles=tuple(ks), n_tiles=tuple(ns)))
-        return parts
-
-    @property
-    def x_words(self) -> int:
-        """Words of each activation bank."""
-        return max(len(part.k_tiles) for part in self.parts) * self.gemm.m
-
-    @property
-    def w_words(self) -> int:
-        """Words of each weight bank."""
-        return max(part.tiles for part in self.parts) * self.config.array.band_rows
-
-    @property
-    def y_words(self) -> int:
-        """Words of each accumulator bank."""
-        return max(len(part.n_tiles) for part in self.parts) * self.gemm.m
-
-    def commands(self, *, tag: int = 0, idle_only: bool = False) -> list[Payload]:
-        """One batch: a command for each part, with successive tags."""
-        tags = 1 << self.config.control.tag_width
-        last_k = ceil_div(self.gemm.k, self._rows) - 1
-        last_n = ceil_div(self.gemm.n, self._cols) - 1
-        return [
-            {
-                "tag": (tag + n) % tags,
-                "row": part.group.row,
-                "col": part.group.col,
-                "rows_log2": part.group.row_bands.bit_length() - 1,
-                "cols_log2": part.group.col_bands.bit_length() - 1,
-                "m": self.gemm.m,
-                "k_tiles": len(part.k_tiles),
-                "n_tiles": len(part.n_tiles),
-                "k_last": self.gemm.k - last_k * self._rows
-                if last_k in part.k_tiles
-                else self._rows,
-                "n_last": self.gemm.n - last_n * self._cols
-                if last_n in part.n_tiles
-                else self._cols,
-                "x_base": self.x_base,
-                "w_base": self.w_base,
-                "y_base": self.y_base,
-                "n_inside": int(self.n_inside),
-                "accumulate": int(self.accumulate),
-                "idle_only": int(idle_only),
-                "follow": len(self.parts) - 1 - n,
-            }
-            for n, part in enumerate(self.parts)
-        ]
-
-    def x_writes(self, x: NDArray[np.int8], *, pad: int = 0) -> Iterator[Payload]:
+    def x_writes(self, x: Codes, *, pad: int = 0) -> Iterator[Payload]:
         """Payloads of ``x_write`` that place X[M, K]; ``pad`` fills words that cross K."""
-        self._expect("x", x, (self.gemm.m, self.gemm.k))
+        self._expect("x", x, (self.gemm.m, self.gemm.k), self.pair.x if self.pair else None)
         array = self.config.array
         masks: dict[tuple[int, int], tuple[int, int]] = {}  # (slot, K tile): bands that take it
         for part in self.parts:
             for slot, kt in enumerate(part.k_tiles):
                 rows, cols = masks.get((slot, kt), (0, 0))
                 masks[slot, kt] = (rows | 1 << part.group.row, cols | 1 << part.group.col)
-        padded = _padded(x, 1, array.tile, pad)
+        padded, bits = _padded(x, array.tile, pad), array.x_bits
         high = array.row_bands // self.split.row_groups
         for (slot, kt), (row_mask, col_mask) in masks.items():
             for p in range(high):
                 for u in range(array.row_tiles):
-                    k = kt * self._rows + p * array.band_rows + u * array.tile
+                    k = kt * self.rows + p * array.band_rows + u * array.tile
                     if k >= self.gemm.k:
                         continue
                     for m in range(self.gemm.m):
                         yield {
-                            "data": _pack(padded[m, k : k + array.tile], array.act_width),
+                            "data": _pack(padded[m, k : k + array.tile], bits),
                             "addr": self.x_base + slot * self.gemm.m + m,
                             "tile": u,
                             "row_mask": row_mask << p,
                             "col_mask": col_mask,
                         }
 
-    def w_writes(self, w: NDArray[np.int8], *, pad: int = 0) -> Iterator[Payload]:
+    def w_writes(self, w: Codes, *, pad: int = 0) -> Iterator[Payload]:
         """Payloads of ``w_write`` that place W[K, N]; ``pad`` fills words that cross N."""
-        self._expect("w", w, (self.gemm.k, self.gemm.n))
+        self._expect("w", w, (self.gemm.k, self.gemm.n), self.pair.w if self.pair else None)
         array = self.config.array
-        padded = _padded(w, 1, array.tile, pad)
+        padded, bits = _padded(w, array.tile, pad), array.w_bits
         for part in self.parts:
-            for tile, (kt, nt) in enumerate(self._order(part)):
-                for (i, j), row in self._band_rows(part.group):
-                    k = kt * self._rows + (i - part.group.row) * array.band_rows + row
-                    if k >= self.gemm.k:
-                        continue
-                    for t in range(array.col_tiles):
-                        n = nt * self._cols + (j - part.group.col) * array.band_cols
-                        n += t * array.tile
-                        if n >= self.gemm.n:
+            for tile, (kt, nt) in enumerate(self.order(part)):
+                for i, j in part.group.members:
+                    for row in range(array.band_rows):
+                        k = kt * self.rows + (i - part.group.row) * array.band_rows + row
+                        if k >= self.gemm.k:
                             continue
+                        for t, n in self._columns(nt, j - part.group.col):
+                            yield {
+                                "data": _pack(padded[k, n : n + array.tile], bits),
+                                "addr": self.w_base + tile * array.band_rows + row,
+                                "tile": t,
+                                "row_mask": 1 << i,
+                                "col_mask": 1 << j,
+                            }
+
+    def x_scale_writes(self, scales: Codes) -> Iterator[Payload]:
+        """Payloads of ``x_scale`` that place the scales [M, blocks] of X.
+
+        A block's scale belongs to its last K tile, in the last row band and the first column band
+        of every group.
+        """
+        self._expect("x_scales", scales, (self.gemm.m, self.blocks))
+        bottom = self.config.array.row_bands // self.split.row_groups - 1
+        row_mask = col_mask = 0
+        for part in self.parts:
+            row_mask |= 1 << part.group.row + bottom
+            col_mask |= 1 << part.group.col
+        for block in range(self.blocks):
+            for m in range(self.gemm.m):
+                yield {
+                    "data": int(scales[m, block]),
+                    "addr": self.x_base + self._last_tile(block) * self.gemm.m + m,
+                    "row_mask": row_mask,
+                    "col_mask": col_mask,
+                }
+
+    def w_scale_writes(self, scales: Codes, *, pad: int = 0) -> Iterator[Payload]:
+        """Payloads of ``w_scale`` that place the scales [blocks, N] of W.
+
+        They belong to the weight tile that ends the block, in the last row band of every group;
+        ``pad`` fills words that cross N.
+        """
+        self._expect("w_scales", scales, (self.blocks, self.gemm.n))
+        array = self.config.array
+        padded = _padded(scales, array.tile, pad)
+        ends = {self._last_tile(block): block for block in range(self.blocks)}
+        for part in self.parts:
+            group = part.group
+            for tile, (kt, nt) in enumerate(self.order(part)):
+                if kt not in ends:
+                    continue
+                for q in range(group.col_bands):
+                    for t, n in self._columns(nt, q):
                         yield {
-                            "data": _pack(padded[k, n : n + array.tile], array.weight_width),
-                            "addr": self.w_base + tile * array.band_rows + row,
+                            "data": _pack(padded[ends[kt], n : n + array.tile], 8),
+                            "addr": self.w_base // array.band_rows + tile,
                             "tile": t,
-                            "row_mask": 1 << i,
-                            "col_mask": 1 << j,
+                            "row_mask": 1 << group.row + group.row_bands - 1,
+                            "col_mask": 1 << group.col + q,
                         }
 
     def y_requests(self) -> list[Payload]:
         """Payloads of ``y_request`` that read Y, in the order :meth:`y_gather` expects."""
         return [request for _, _, request in self._reads()]
 
-    def y_gather(self, words: list[int]) -> NDArray[np.int32]:
-        """Y[M, N] from the answers to :meth:`y_requests`."""
+    def y_gather(self, words: list[int]) -> NDArray[Any]:
+        """Y[M, N] from the answers to :meth:`y_requests`: int32, or float32 of block formats."""
         tile, width = self.config.array.tile, self.config.acc_width
-        y = np.zeros((self.gemm.m, ceil_div(self.gemm.n, tile) * tile), dtype=np.int32)
+        kind = np.dtype(np.float32 if self.block else np.int32).newbyteorder("<")
+        y = np.zeros((self.gemm.m, ceil_div(self.gemm.n, tile) * tile), dtype="<u4")
         for (m, n, _), word in zip(self._reads(), words, strict=True):
             raw = word.to_bytes(tile * width // 8, "little")
-            y[m, n : n + tile] = np.frombuffer(raw, dtype="<i4")
-        return y[:, : self.gemm.n]
+            y[m, n : n + tile] = np.frombuffer(raw, dtype="<u4")
+        result: NDArray[Any] = y[:, : self.gemm.n].view(kind)
+        return result
 
     def _reads(self) -> Iterator[tuple[int, int, Payload]]:
         array = self.config.array
         bottom = array.row_bands // self.split.row_groups - 1
+        memory = {"scaled": int(self.block > 0)} if self.config.scaled else {}
         for part in self.parts:
             group = part.group
             if self.share == "k" and group.row:
@@ -243,44 +145,62 @@ class GemmPlan:
             rows = sum(1 << (first + bottom) for first in firsts)
             for slot, nt in enumerate(part.n_tiles):
                 for q in range(group.col_bands):
-                    for t in range(array.col_tiles):
-                        n = nt * self._cols + q * array.band_cols + t * array.tile
-                        if n >= self.gemm.n:
-                            continue
+                    for t, n in self._columns(nt, q):
                         for m in range(self.gemm.m):
                             request = {
                                 "addr": self.y_base + slot * self.gemm.m + m,
                                 "tile": t,
                                 "row_mask": rows,
                                 "col": group.col + q,
+                                **memory,
                             }
                             yield m, n, request
 
-    def _order(self, part: Part) -> list[tuple[int, int]]:
-        if self.n_inside:
-            return [(kt, nt) for kt in part.k_tiles for nt in part.n_tiles]
-        return [(kt, nt) for nt in part.n_tiles for kt in part.k_tiles]
+    def _columns(self, nt: int, q: int) -> Iterator[tuple[int, int]]:
+        """Column tiles of column band ``q`` in N tile ``nt``: number and first column of W."""
+        array = self.config.array
+        for t in range(array.col_tiles):
+            n = nt * self.cols + q * array.band_cols + t * array.tile
+            if n < self.gemm.n:
+                yield t, n
 
-    def _band_rows(self, group: Group) -> Iterator[tuple[tuple[int, int], int]]:
-        for band in group.members:
-            for row in range(self.config.array.band_rows):
-                yield band, row
+    def _last_tile(self, block: int) -> int:
+        """K tile that ends ``block``."""
+        return min((block + 1) * self.passes, ceil_div(self.gemm.k, self.rows)) - 1
 
-    def _expect(self, name: str, value: NDArray[np.int8], shape: tuple[int, int]) -> None:
-        if value.shape != shape or value.dtype != np.int8:
+    def _expect(
+        self, name: str, value: Codes, shape: tuple[int, int], form: Format | None = None
+    ) -> None:
+        kind: np.dtype[Any] = np.dtype(np.int8)
+        if self.block:
+            kind = np.dtype(np.uint16 if form is not None and form.width > 8 else np.uint8)
+        elif name.endswith("scales"):
+            raise ValueError(f"{name} must not be given for plain integers, which have no scales")
+        if value.shape != shape or value.dtype != kind:
             raise ValueError(
-                f"{name} must be int8 of shape {shape}, not {value.dtype} of shape {value.shape}"
+                f"{name} must be {kind} of shape {shape}, not {value.dtype} of shape {value.shape}"
             )
+        if form is None or form.width == 8 * kind.itemsize:
+            return
+        low, high = 0, (1 << form.width) - 1
+        if not self.block:
+            low, high = -(1 << form.width - 1), (1 << form.width - 1) - 1
+        for odd in (int(value.min()), int(value.max())):
+            if not low <= odd <= high:
+                raise ValueError(
+                    f"{name} must hold codes of {form.name}, {low}..{high}, one an item, not {odd}"
+                )
 
 
-def _padded(values: NDArray[np.int8], axis: int, step: int, pad: int) -> NDArray[np.int8]:
-    widths = [(0, 0), (0, 0)]
-    widths[axis] = (0, -values.shape[axis] % step)
-    return np.pad(values, widths, constant_values=pad)
+def _padded(values: Codes, step: int, pad: int) -> Codes:
+    """Lengthen the rows to a multiple of ``step``; of ``pad``, as many bits as the items have."""
+    size = 8 * values.dtype.itemsize
+    fill = np.array(pad & (1 << size) - 1, dtype=f"u{size // 8}").view(values.dtype)
+    return np.pad(values, [(0, 0), (0, -values.shape[1] % step)], constant_values=fill)
 
 
-def _pack(values: NDArray[np.int8], width: int) -> int:
-    if width == 8:
-        return int.from_bytes(values.tobytes(), "little")
+def _pack(values: Codes, width: int) -> int:
+    if width == 8 * values.dtype.itemsize:
+        return int.from_bytes(values.astype(values.dtype.newbyteorder("<")).tobytes(), "little")
     mask = (1 << width) - 1
     return sum((int(v) & mask) << (n * width) for n, v in enumerate(values))

@@ -1,5 +1,7 @@
 """The engine's manual page, from the tables that the hardware is built from."""
 
+from dataclasses import replace
+
 from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
 from systolith.array.interface import ports
@@ -29,6 +31,16 @@ command is sent and stay until its completion; results may be read after it.
 each, array column `j` in column band `j // c`, tile `j % c // T`, lane `j % T`. N tile `t` of Y,
 row `i`, appears at word `y_base + t*m + i` of the accumulators of the group's last row band.
 
+**Block formats.** An engine with scaled formats (MX, NVFP4) has more ports and fields, marked
+below. `x_form` and `w_form` choose among the enabled formats: {forms}. A block of `L` elements (32;
+NVFP4 16) takes `L / R_g` K tiles, the last block perhaps fewer; a group taller than a block is
+refused. The scale of row `i` in a block sits at the word of X of that row in the block's *last* K
+tile, in the group's last row band and first column band; the scales of W at the number of the
+block's last weight tile (its first word divided by `r`), in the group's last row band. Results are
+binary32, in memories of their own at the addresses of Y (`scaled` of `y_request`). A GEMM whose K
+has stretches of different formats is one command for each, accumulating. Codes of 16 bits are
+stored whole; the engine runs their tiles once for each pair of 8-bit digits.
+
 **Batches.** `follow` tells how many commands follow at once; all of a batch share one earliest
 start, so that a GEMM whose N tiles are shared out starts on all groups in the same cycle.
 """
@@ -36,17 +48,20 @@ start, so that a GEMM whose N tiles are shared out starts on all groups in the s
 
 def engine_manual(config: EngineConfig) -> str:
     """Markdown text."""
-    lines = [_INTRO.format(name=config.name)]
+    plain = replace(config, array=replace(config.array, formats=None))
+    lines = [_INTRO.format(name=config.name, forms=_forms(config))]
     for port in ports(config):
         way = "host to engine" if port.to_engine else "engine to host"
         ready = "" if port.waits else ", no ready"
-        lines += [f"## `{port.name}` ({way}{ready})", "", port.doc, ""]
+        only = "" if port.when(plain) else ", block formats"
+        lines += [f"## `{port.name}` ({way}{ready}{only})", "", port.doc, ""]
         lines += ["| bits | field | meaning |", "|---|---|---|"]
         shift = 0
         for field in port.has(config):
             width = field.width(config)
             bits = f"{shift + width - 1}:{shift}" if width > 1 else f"{shift}"
-            lines.append(f"| {bits} | `{field.name}` | {field.doc} |")
+            only = " (with formats)" if port.when(plain) and not field.when(plain) else ""
+            lines.append(f"| {bits} | `{field.name}` | {field.doc}{only} |")
             shift += width
         lines.append("")
     lines += ["## Completion codes", "", "| code | name | meaning |", "|---|---|---|"]
@@ -57,8 +72,11 @@ def engine_manual(config: EngineConfig) -> str:
         "",
         "## Time",
         "",
-        "`T = 1 + (tiles - 1) * max(m, r, T) + m + D + R_g + (C_g - 1) + P` cycles from the first",
-        "weight row on a port to the last result visible, both included. `P` is one constant:",
+        "`T = 1 + (tiles - 1) * period + m + D + R_g + (C_g - 1) + P` cycles from the first weight",
+        "row on a port to the last result visible, both included, with `period = max(m, r)`.",
+        "",
+        *(_block_time(config) if config.scaled else []),
+        "`P` is one constant:",
         "",
         "| part of P | cycles |",
         "|---|---|",
@@ -73,3 +91,27 @@ def engine_manual(config: EngineConfig) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _forms(config: EngineConfig) -> str:
+    mac = config.array.mac
+    if mac is None:
+        return "none here"
+    return "; ".join(
+        f"{side} " + ", ".join(f"{n} `{form.name}`" for n, form in enumerate(element.formats))
+        for side, element in (("X", mac.x), ("W", mac.w))
+    )
+
+
+def _block_time(config: EngineConfig) -> list[str]:
+    return [
+        f"With block formats one unit of stage B serves `U` = {config.unit_lanes} columns in turn,",
+        f"and its loop from accumulator to accumulator takes `A` = {config.loop_cycles} cycles.",
+        "`tiles` then counts each tile once for every pair of digits, `T` is `(U - 1) * (m - 1)`",
+        "longer, and `period = max(m, r, U*m / p, A / p)`, rounded up; `p` is the largest power of",
+        "two of the tiles from one complete block to the next (the last block's, if it is short).",
+        "`A / p` falls away if K is one block. With `n_inside`, which needs blocks of one tile,",
+        "`p` is 1 in `U*m / p` and that of `n_tiles` in `A / p`. The bands are busy for",
+        "`tiles * period + max(0, U*m - period)` cycles.",
+        "",
+    ]

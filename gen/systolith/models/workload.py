@@ -1,4 +1,4 @@
-"""The INT8 weight GEMMs of one real decode step, as operands for the array."""
+"""The weight GEMMs of one real decode step, as operands for the array."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,24 @@ from systolith.models.llama import Model, Session
 from systolith.models.ops import FloatArray
 from systolith.models.quantise import quantise
 
-__all__ = ["WeightGemm", "weight_gemms"]
+__all__ = ["RealGemm", "WeightGemm", "real_gemms", "weight_gemms"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RealGemm:
+    """One weight GEMM before any rounding.
+
+    Parameters
+    ----------
+    name
+        Name of the GEMM, for example ``layers.0.qkv``.
+    x, w
+        Activations [M, K] and weights [K, N], float32.
+    """
+
+    name: str
+    x: FloatArray
+    w: FloatArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -45,11 +62,16 @@ class WeightGemm:
 
 
 def weight_gemms(model: Model, batch: int, text: ArrayLike | None = None) -> list[WeightGemm]:
+    """Return :func:`real_gemms`, rounded to symmetric INT8."""
+    return [_quantised(gemm.name, gemm.x, gemm.w) for gemm in real_gemms(model, batch, text)]
+
+
+def real_gemms(model: Model, batch: int, text: ArrayLike | None = None) -> list[RealGemm]:
     """Return every weight GEMM of one decode step of ``batch`` sequences, in order of execution.
 
     Each sequence is prefilled with a different stretch of held-out text, one token short of the
-    context; the decode step that follows is captured in float32, then rounded to symmetric INT8.
-    The same arguments give the same bytes.
+    context; the decode step that follows is captured in float32. The same arguments give the same
+    bytes.
 
     Parameters
     ----------
@@ -78,7 +100,7 @@ def weight_gemms(model: Model, batch: int, text: ArrayLike | None = None) -> lis
     session.prefill(rows[:, :-1])
     capture.calls.clear()
     session.step(rows[:, -1])
-    return [_quantised(call.name, call.x, matrices[call.name]) for call in capture.calls]
+    return [RealGemm(name=call.name, x=call.x, w=matrices[call.name]) for call in capture.calls]
 
 
 def _quantised(name: str, x: FloatArray, w: FloatArray) -> WeightGemm:

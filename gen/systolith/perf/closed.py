@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from systolith.array.config import ArrayConfig, EngineConfig
-from systolith.compiler.gemm import GemmPlan
+from systolith.compiler.gemm import CapacityError, GemmPlan
 from systolith.compiler.split import Gemm, Split, ceil_div, legal_splits
-from systolith.perf.cycles import BandClock, tile_period
+from systolith.numerics.pairs import Pair
+from systolith.perf.cycles import BandClock, command_tiles, tile_period
 
 __all__ = ["Dataflow", "Estimate", "best_split", "estimate", "single_buffered", "split_form"]
 
-Bound = Literal["weights", "activations", "edge", "fill"]
+Bound = Literal["weights", "activations", "edge", "fill", "digits", "stage-b"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +28,11 @@ class Estimate:
         ``M*N*K / (cycles*R*C)``.
     roof
         What remains when the matrices are so large that filling the pipeline does not count:
-        ragged edges, idle groups and tiles that wait for their weights.
+        ragged edges, idle groups, digits, and tiles that wait for weights or for stage B.
     bound_by
         The largest loss: tiles wait for ``weights`` (M < r); ``edge``: ragged or idle parts of the
-        array; ``fill``: pipeline and skew; ``activations``: none, a row enters in every cycle.
+        array; ``fill``: pipeline and skew; ``digits``: elements in several passes; ``stage-b``:
+        tiles wait for the rounding of blocks; ``activations``: none, a row enters in every cycle.
     split
         The split it holds for.
     """
@@ -78,52 +80,66 @@ def single_buffered(side: tuple[int, int], gemm: Gemm, dataflow: Dataflow = "ws"
             return ceil_div(m, rows) * ceil_div(n, cols) * (rows + cols + k - 2) - 1
 
 
-def estimate(config: EngineConfig, gemm: Gemm, split: Split) -> Estimate:
+def estimate(config: EngineConfig, gemm: Gemm, split: Split, pair: Pair | None = None) -> Estimate:
     """Cycles of ``gemm`` under ``split`` by the max-plus program, as the RTL takes them.
+
+    ``pair`` names the formats, as in :class:`GemmPlan`.
 
     Raises
     ------
     CapacityError
         If it does not fit the memories.
+    ValueError
+        If the formats cannot run under ``split``.
     """
-    plan = GemmPlan(config=config, gemm=gemm, split=split)
-    spans = BandClock(config).program(plan.commands(), [0] * len(plan.parts))
+    plan = GemmPlan(config=config, gemm=gemm, split=split, pair=pair)
+    commands = plan.commands()
+    spans = BandClock(config).program(commands, [0] * len(commands))
     cycles = max(span.done for span in spans) - min(span.start for span in spans) + 1
 
     peak = config.array.rows * config.array.cols
-    tiles = max(part.tiles for part in plan.parts)
-    steady = tiles * tile_period(config, gemm.m)
-    roof = gemm.macs / (steady * peak)
+    busiest = max(commands, key=lambda c: command_tiles(config, c) * tile_period(config, c))
+    tiles, period = command_tiles(config, busiest), tile_period(config, busiest)
+    steady = tiles * period
+    loaded = max(gemm.m, config.array.band_rows)
     losses: dict[Bound, float] = {
-        "weights": 1 - gemm.m / tile_period(config, gemm.m),
-        "edge": 1 - gemm.macs / (tiles * gemm.m * peak),
+        "weights": 1 - gemm.m / loaded,
+        "edge": 1 - gemm.macs * plan.digits / (tiles * gemm.m * peak),
         "fill": 1 - steady / cycles,
+        "digits": 1 - 1 / plan.digits,
+        "stage-b": 1 - loaded / period,
     }
     worst = max(losses, key=lambda cause: losses[cause])
     return Estimate(
         cycles=cycles,
         pipeline_cycles=config.pipeline_cycles,
         utilization=gemm.macs / (cycles * peak),
-        roof=roof,
+        roof=gemm.macs / (steady * peak),
         bound_by=worst if losses[worst] > 0.05 else "activations",
         split=split,
     )
 
 
-def best_split(config: EngineConfig, gemm: Gemm) -> Split:
+def best_split(config: EngineConfig, gemm: Gemm, pair: Pair | None = None) -> Split:
     """The split with the fewest cycles among those that fit; the least split of equals.
+
+    With block formats, groups are at most as tall as a block. ``pair`` is as in :func:`estimate`.
 
     Raises
     ------
     CapacityError
         If it fits under no split.
+    ValueError
+        If the array does not have the formats.
     """
-    choices, refusal = [], None
+    choices: list[tuple[int, Split]] = []
+    refusals: list[ValueError] = []
     for split in legal_splits(config.array):
         try:
-            choices.append((estimate(config, gemm, split).cycles, split))
+            choices.append((estimate(config, gemm, split, pair).cycles, split))
         except ValueError as error:
-            refusal = refusal or error
+            refusals.append(error)
     if not choices:
-        raise refusal or ValueError(f"gemm {gemm} fits under no split")
+        # Sizes explain more than splits that the formats exclude anyway.
+        raise next((error for error in refusals if isinstance(error, CapacityError)), refusals[0])
     return min(choices)[1]

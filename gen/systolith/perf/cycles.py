@@ -4,13 +4,75 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from systolith.array.config import EngineConfig
+from systolith.numerics.pairs import Pair
 
-__all__ = ["BandClock", "Span", "command_cycles", "port_delay", "tile_period"]
+__all__ = [
+    "BandClock",
+    "Span",
+    "block_tiles",
+    "command_cycles",
+    "command_pair",
+    "command_tiles",
+    "port_delay",
+    "tile_period",
+]
 
 
-def tile_period(config: EngineConfig, m: int) -> int:
-    """Cycles from one tile of a group to the next: ``max(M, r, T)``."""
-    return max(m, config.array.band_rows, config.array.tile)
+def command_pair(config: EngineConfig, command: Mapping[str, int]) -> Pair | None:
+    """Formats that a command selects; None in an array of plain integers of its own widths."""
+    mac = config.array.mac
+    if mac is None:
+        return None
+    return Pair(mac.x.formats[command["x_form"]], mac.w.formats[command["w_form"]])
+
+
+def block_tiles(config: EngineConfig, command: Mapping[str, int], block: int) -> int:
+    """K tiles of ``R_g`` rows that make a block of ``block`` elements along K."""
+    return max(1, block // (config.array.band_rows << command["rows_log2"]))
+
+
+def command_tiles(config: EngineConfig, command: Mapping[str, int]) -> int:
+    """Tiles that a command runs: each weight tile once for every pair of digits."""
+    pair = command_pair(config, command)
+    return command["k_tiles"] * command["n_tiles"] * (pair.passes if pair else 1)
+
+
+def _floor2(value: int) -> int:
+    """log2 of the largest power of two that is at most ``value``."""
+    return value.bit_length() - 1
+
+
+def tile_period(config: EngineConfig, command: Mapping[str, int]) -> int:
+    """Cycles from one tile of a command to the next.
+
+    ``max(M, r, T)`` for plain integers. A unit of stage B serves ``U`` columns in turn: it takes
+    ``U*M`` cycles for a tile that completes a block, and ``A`` cycles from a block of an output to its next one: with block formats the
+    period is also at least
+
+    - ``ceil(U*M / 2^s)``, 2^s the largest power of two of tiles between two completed blocks: the
+      passes of the last block, which may be short, or 1 with N tiles inside;
+    - ``ceil(A / 2^s)``, if there is more than one block, with the same s, or N tiles inside: the
+      largest power of two of N tiles.
+    """
+    m = command["m"]
+    period = max(m, config.array.band_rows, config.array.tile)
+    pair = command_pair(config, command)
+    if pair is None or not pair.block:
+        return period
+    if command["n_inside"]:
+        drains, loop = 0, _floor2(command["n_tiles"])
+        again = command["k_tiles"] > 1
+    else:
+        passes = block_tiles(config, command, pair.block)
+        blocks = -(-command["k_tiles"] // passes)
+        tail = command["k_tiles"] - (blocks - 1) * passes
+        drains = loop = _floor2(tail) + _floor2(pair.passes)
+        again = blocks > 1
+    return max(
+        period,
+        -(-config.unit_lanes * m // (1 << drains)),
+        -(-config.loop_cycles // (1 << loop)) if again else 0,
+    )
 
 
 def port_delay(config: EngineConfig) -> int:
@@ -22,14 +84,26 @@ def command_cycles(config: EngineConfig, command: Mapping[str, int]) -> int:
     """Cycles of one command that runs without waiting.
 
     From its first weight row on a port to its last accumulator write visible, inclusive:
-    ``1 + (n-1)*max(M, r, T) + M + D + R_g + (C_g - 1) + P`` for n tiles on R_g x C_g elements.
+    ``1 + (n-1)*period + M + D + R_g + (C_g - 1) + P`` for n tiles on R_g x C_g elements, and
+    ``(U-1)*(M-1)`` more with block formats, whose rows leave stage B ``U`` cycles apart.
     """
-    array = config.array
-    tiles = command["k_tiles"] * command["n_tiles"]
+    array, m = config.array, command["m"]
+    tiles = command_tiles(config, command)
     rows = array.band_rows << command["rows_log2"]
     cols = array.band_cols << command["cols_log2"]
-    form = 1 + (tiles - 1) * tile_period(config, command["m"]) + command["m"]
+    form = 1 + (tiles - 1) * tile_period(config, command) + m
+    pair = command_pair(config, command)
+    if pair and pair.block:
+        form += (config.unit_lanes - 1) * (m - 1)
     return form + array.multiply_cycles + rows + (cols - 1) + config.pipeline_cycles
+
+
+def _occupancy(config: EngineConfig, command: Mapping[str, int]) -> int:
+    """Cycles from a command's start to the earliest start of the next one on its bands."""
+    period = tile_period(config, command)
+    pair = command_pair(config, command)
+    drain = config.unit_lanes * command["m"] if pair and pair.block else 0
+    return command_tiles(config, command) * period + max(0, drain - period)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +133,8 @@ class BandClock:
     ``F[i, j]`` is the next start of band (i, j) in its own frame. A group starts at
     ``A = max(F[i, j] - lag)`` over its members, ``lag`` being how far a member runs behind the
     leader (``r`` a row band, ``c`` a column band), and not before it was dispatched. Each tile
-    advances A by ``max(M, r, T)``; then ``F[i, j] = A + lag``.
+    advances A by its period, and the last rows of a block by what stage B still needs for them;
+    then ``F[i, j] = A + lag``.
 
     Parameters
     ----------
@@ -86,8 +161,7 @@ class BandClock:
         if command["accumulate"]:
             start += self.config.accumulate_gap
         start = max(start, earliest)
-        tiles = command["k_tiles"] * command["n_tiles"]
-        end = start + tiles * tile_period(self.config, command["m"])
+        end = start + _occupancy(self.config, command)
         for band, lag in lags.items():
             self.free[band] = end + lag
         port = start + port_delay(self.config)

@@ -1,16 +1,20 @@
-"""Whole GEMMs on the engine: load, run, read back, compare with numpy and the cycle model."""
+"""Whole GEMMs on the engine: load, run, read back, compare with the golden and the cycle model."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.array.config import EngineConfig
 from systolith.array.interface import encode
+from systolith.benches.placing import operand_writes
 from systolith.benches.program import Program, Transfers
 from systolith.compiler.gemm import GemmPlan
-from systolith.golden.gemm import gemm
+from systolith.golden.gemm import product
+from systolith.golden.numerics.accumulate import canonical
 from systolith.perf.cycles import BandClock, Span
 
 __all__ = ["GemmProgram", "GemmResult", "timing_program"]
@@ -25,9 +29,9 @@ class GemmResult:
     plan
         What ran.
     y
-        The result, int32 [M, N].
+        The result [M, N]: int32, or float32 of block formats.
     mismatches
-        Elements that differ from numpy.
+        Elements whose bits differ from the golden product.
     cycles, cycles_model
         From the first weight row on a port to the last result visible, inclusive.
     load_cycles, readout_cycles
@@ -35,7 +39,7 @@ class GemmResult:
     """
 
     plan: GemmPlan
-    y: NDArray[np.int32]
+    y: NDArray[Any]
     mismatches: int
     cycles: int
     cycles_model: int
@@ -50,19 +54,25 @@ class GemmResult:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the result, row-major little-endian int32."""
-        return hashlib.sha256(np.ascontiguousarray(self.y, dtype="<i4").tobytes()).hexdigest()
+        """SHA-256 of the result, row-major, little-endian int32 or binary32."""
+        return hashlib.sha256(
+            np.ascontiguousarray(_bits(self.y), dtype="<u4").tobytes()
+        ).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Item:
     plan: GemmPlan
-    x: NDArray[np.int8]
-    w: NDArray[np.int8]
-    x_writes: int
-    w_writes: int
+    wanted: NDArray[Any]
+    tensor_scale: float
+    writes: dict[str, int]
     commands: int
     requests: int
+
+    @property
+    def x_writes(self) -> int:
+        """Words of X that were written."""
+        return self.writes["x_write"]
 
 
 class GemmProgram:
@@ -73,7 +83,7 @@ class GemmProgram:
     config
         The engine.
     pad
-        Value of the lanes beyond K and N: anything, since it must not matter.
+        Code of the lanes beyond K and N: anything, since it must not matter.
     initialise
         Write every memory word first, for simulators that know unknown values.
     """
@@ -84,25 +94,43 @@ class GemmProgram:
         self.program = Program(config, modelled=False)
         if initialise:
             self.program.initialise(pad)
-        self.before = {
-            stream: self.program.sent[stream] for stream in ("x_write", "w_write", "command")
-        }
+        self.before = dict(self.program.sent)
         self.items: list[_Item] = []
 
     def add(
         self,
         plan: GemmPlan,
-        x: NDArray[np.int8],
-        w: NDArray[np.int8],
+        x: NDArray[Any],
+        w: NDArray[Any],
+        x_scales: NDArray[Any] | None = None,
+        w_scales: NDArray[Any] | None = None,
+        tensor_scale: float = 1.0,
         *,
         keep_weights: bool = False,
     ) -> None:
-        """Append ``x @ w``. ``keep_weights``: W is in place from the GEMM before."""
+        """Append ``x @ w``, operands as in :class:`GemmPlan`.
+
+        Parameters
+        ----------
+        plan
+            Where it runs; it overwrites its results.
+        x, w, x_scales, w_scales
+            Operands, scales for block formats.
+        tensor_scale
+            NVFP4: product of both tensor scales; multiplies what was read, in software.
+        keep_weights
+            W and its scales are in place from the GEMM before.
+        """
+        if plan.accumulate:
+            raise ValueError("accumulate must not be set: it adds to results of before")
         program = self.program
-        x_writes = list(plan.x_writes(x, pad=self.pad))
-        w_writes = [] if keep_weights else list(plan.w_writes(w, pad=self.pad))
-        program.send("x_write", x_writes)
-        program.send("w_write", w_writes)
+        writes = {}
+        for stream, payloads in operand_writes(
+            plan, x, w, x_scales, w_scales, pad=self.pad
+        ).items():
+            listed = [] if keep_weights and stream.startswith("w_") else list(payloads)
+            program.send(stream, listed)
+            writes[stream] = len(listed)
         commands = plan.commands()
         for command in commands:
             program.command(command)
@@ -112,10 +140,9 @@ class GemmProgram:
         self.items.append(
             _Item(
                 plan=plan,
-                x=x,
-                w=w,
-                x_writes=len(x_writes),
-                w_writes=len(w_writes),
+                wanted=product(plan.pair, x, w, x_scales, w_scales, tensor_scale),
+                tensor_scale=tensor_scale,
+                writes=writes,
                 commands=len(commands),
                 requests=len(requests),
             )
@@ -132,30 +159,44 @@ class GemmProgram:
         verdict = self.program.check(transfers)
         if verdict.mismatches:
             verdict.require()
-        at = {name: [t.cycle for t in moved] for name, moved in transfers.items()}
-        x_at, w_at, c_at = self.before.values()
-        y_at = 0
+        cycles = {name: [t.cycle for t in moved] for name, moved in transfers.items()}
+        at = Counter(self.before)  # transfers of each port that are accounted for
         results = []
+
+        def take(stream: str, count: int) -> slice:
+            at[stream] += count
+            return slice(at[stream] - count, at[stream])
+
         for item in self.items:
-            loads = at["x_write"][x_at : (x_at := x_at + item.x_writes)]
-            loads += at["w_write"][w_at : (w_at := w_at + item.w_writes)]
-            spans = verdict.spans[c_at : c_at + item.commands]
-            model = verdict.model[c_at : (c_at := c_at + item.commands)]
-            first, last = at["y_request"][y_at], at["y_data"][y_at + item.requests - 1]
-            words = verdict.words[y_at : (y_at := y_at + item.requests)]
-            y = item.plan.y_gather(words)
+            loads = [
+                cycle
+                for stream, count in item.writes.items()
+                for cycle in cycles[stream][take(stream, count)]
+            ]
+            ran = take("command", item.commands)
+            spans, model = verdict.spans[ran], verdict.model[ran]
+            read = take("y_request", item.requests)
+            y = item.plan.y_gather(verdict.words[read])
+            if item.tensor_scale != 1.0:
+                with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                    y = canonical(y * np.float32(item.tensor_scale))
             results.append(
                 GemmResult(
                     plan=item.plan,
                     y=y,
-                    mismatches=int((y != gemm(item.x, item.w)).sum()),
+                    mismatches=int((_bits(y) != _bits(item.wanted)).sum()),
                     cycles=_length(spans),
                     cycles_model=_length(model),
                     load_cycles=max(loads) - min(loads) + 1,
-                    readout_cycles=last - first + 1,
+                    readout_cycles=cycles["y_data"][read][-1] - cycles["y_request"][read][0] + 1,
                 )
             )
         return results
+
+
+def _bits(y: NDArray[Any]) -> NDArray[np.uint32]:
+    """The 32 bits of every element: NaN equals NaN, and -0 is not +0."""
+    return y.view(np.uint32)
 
 
 def _length(spans: list[Span]) -> int:

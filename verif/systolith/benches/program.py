@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
 from systolith.array.interface import decode, encode, event_layout
+from systolith.benches.placing import fill_banks, fill_results, operand_writes
 from systolith.compiler.gemm import GemmPlan
 from systolith.golden.engine import EngineModel
 from systolith.harness.result import Transfer
@@ -81,7 +82,7 @@ class Program:
     segments: list[Script] = field(default_factory=lambda: [Script()])
     commands: list[Payload] = field(default_factory=list)
     codes: list[Code] = field(default_factory=list)
-    reads: list[NDArray[np.int32]] = field(default_factory=list)
+    reads: list[tuple[NDArray[np.uint32], NDArray[np.bool_]]] = field(default_factory=list)
     requests: int = 0
 
     def __post_init__(self) -> None:
@@ -89,65 +90,32 @@ class Program:
         self.sent: Counter[str] = Counter()
 
     def send(self, stream: str, payloads: Iterable[Payload]) -> None:
-        """Send payloads to ``x_write`` or ``w_write``."""
-        bank = {"x_write": self.golden.x, "w_write": self.golden.w}[stream]
+        """Send payloads to one of the ports that write operands."""
         for payload in payloads:
             if self.modelled:
-                self.golden.write(bank, payload)
+                self.golden.write(stream, payload)
             self._send(stream, payload)
 
     def load(
-        self, plan: GemmPlan, x: NDArray[np.int8], w: NDArray[np.int8], *, pad: int = 0
+        self,
+        plan: GemmPlan,
+        x: NDArray[Any],
+        w: NDArray[Any],
+        x_scales: NDArray[Any] | None = None,
+        w_scales: NDArray[Any] | None = None,
+        *,
+        pad: int = 0,
     ) -> None:
         """Place the operands of ``plan``."""
-        self.send("x_write", plan.x_writes(x, pad=pad))
-        self.send("w_write", plan.w_writes(w, pad=pad))
+        for stream, payloads in operand_writes(plan, x, w, x_scales, w_scales, pad=pad).items():
+            self.send(stream, payloads)
 
     def initialise(self, pad: int = 0x55) -> None:
-        """Write every word of every memory once.
-
-        Real memories hold something; in a simulator with unknown values an unwritten word would
-        make even its product with zero unknown.
-        """
-        a, memory = self.config.array, self.config.memory
-        everywhere = {"row_mask": (1 << a.row_bands) - 1, "col_mask": (1 << a.col_bands) - 1}
-        word = int.from_bytes(bytes([pad]) * a.tile)
-        for stream, depth, tiles in (
-            ("x_write", memory.x_depth, a.row_tiles),
-            ("w_write", memory.w_depth, a.col_tiles),
-        ):
-            self.send(
-                stream,
-                (
-                    {"data": word, "addr": addr, "tile": tile, **everywhere}
-                    for tile in range(tiles)
-                    for addr in range(depth)
-                ),
-            )
-        rows = self.config.max_m
-        for band in range(a.bands):
-            for base in range(0, memory.y_depth, rows):
-                self.command(
-                    {
-                        "tag": 0,
-                        "row": band // a.col_bands,
-                        "col": band % a.col_bands,
-                        "rows_log2": 0,
-                        "cols_log2": 0,
-                        "m": min(rows, memory.y_depth - base),
-                        "k_tiles": 1,
-                        "n_tiles": 1,
-                        "k_last": 1,
-                        "n_last": a.band_cols,
-                        "x_base": 0,
-                        "w_base": 0,
-                        "y_base": base,
-                        "n_inside": 0,
-                        "accumulate": 0,
-                        "idle_only": 0,
-                        "follow": 0,
-                    }
-                )
+        """Write every word of every memory once."""
+        for stream, payloads in fill_banks(self.config, pad).items():
+            self.send(stream, payloads)
+        for command in fill_results(self.config):
+            self.command(command)
         self.drain()
 
     def command(self, payload: Payload) -> None:
@@ -167,15 +135,19 @@ class Program:
         for payload in payloads:
             self.requests += 1
             if self.modelled:
-                self.reads.append(self.golden.read(payload))
+                self.reads.append((self.golden.read(payload), self.golden.meaningful(payload)))
             self._send("y_request", payload)
         self.segments[-1].wait("y_data", self.requests)
 
     def read_all(self) -> None:
-        """Read every accumulator word of every band."""
+        """Read every word of every band's results, of both memories as far as they are there."""
         array = self.config.array
+        memories: list[dict[str, int]] = [{}]
+        if self.config.scaled:
+            memories = [{"scaled": 0}, {"scaled": 1}][not self.config.plain :]
         self.read(
-            {"addr": addr, "tile": tile, "row_mask": 1 << i, "col": j}
+            {"addr": addr, "tile": tile, "row_mask": 1 << i, "col": j, **memory}
+            for memory in memories
             for i in range(array.row_bands)
             for j in range(array.col_bands)
             for tile in range(array.col_tiles)
@@ -226,17 +198,15 @@ class Program:
             return [f"{len(words)} words read, {self.requests} expected"]
         if not self.modelled:
             return []
-        wrong = [
-            n
-            for n, (word, want) in enumerate(zip(words, self.reads, strict=True))
-            if word != int.from_bytes(want.astype("<i4").tobytes(), "little")
-        ]
+        wrong: list[tuple[int, list[int], list[int]]] = []
+        for n, (word, (want, meaningful)) in enumerate(zip(words, self.reads, strict=True)):
+            got = np.frombuffer(word.to_bytes(size, "little"), dtype="<u4")
+            if (got != want)[meaningful].any():
+                wrong.append((n, got.view("<i4").tolist(), want.view(np.int32).tolist()))
         if not wrong:
             return []
-        first = wrong[0]
-        got = np.frombuffer(words[first].to_bytes(size, "little"), dtype="<i4")
-        want = self.reads[first].tolist()
-        return [f"{len(wrong)} of {len(words)} words differ: {first} is {got.tolist()}, not {want}"]
+        first, lanes, expected = wrong[0]
+        return [f"{len(wrong)} of {len(words)} words differ: {first} is {lanes}, not {expected}"]
 
     def _spans(self, transfers: Transfers, mismatches: list[str]) -> tuple[list[Span], list[Span]]:
         """Spans of the accepted commands: as observed, and by the model from their scheduling."""

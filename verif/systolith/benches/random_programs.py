@@ -1,57 +1,97 @@
 """Programs that stress the engine: random GEMMs, groups, splits, gaps and illegal commands."""
 
+from typing import Any
+
 import numpy as np
+from amaranth.utils import ceil_log2
+from numpy.typing import NDArray
 
 from systolith.array.config import EngineConfig
 from systolith.benches.program import Program
-from systolith.compiler.split import Split, legal_splits
+from systolith.benches.random_codes import random_codes, random_scales
+from systolith.compiler.split import Split, ceil_div, legal_splits
+from systolith.numerics.pairs import Pair
 
 __all__ = ["fill_memories", "random_program"]
 
 
 def fill_memories(program: Program, rng: np.random.Generator) -> None:
     """Random operands in every bank word, different in every band."""
-    a, memory = program.config.array, program.config.memory
-    for stream, depth, tiles in (
-        ("x_write", memory.x_depth, a.row_tiles),
-        ("w_write", memory.w_depth, a.col_tiles),
+    config = program.config
+    a, memory = config.array, config.memory
+    for stream, depth, tiles, bits in (
+        ("x_write", memory.x_depth, a.row_tiles, a.x_bits),
+        ("w_write", memory.w_depth, a.col_tiles, a.w_bits),
     ):
-        words = rng.integers(-128, 128, (a.row_bands, a.col_bands, tiles, depth, a.tile))
-        words = words.astype(np.int8)
-        program.send(
-            stream,
-            (
-                {
-                    "data": int.from_bytes(words[i, j, t, n].tobytes(), "little"),
-                    "addr": n,
-                    "tile": t,
-                    "row_mask": 1 << i,
-                    "col_mask": 1 << j,
-                }
-                for i in range(a.row_bands)
-                for j in range(a.col_bands)
-                for t in range(tiles)
-                for n in range(depth)
-            ),
-        )
+        shape = (a.row_bands, a.col_bands, tiles, depth, a.tile)
+        if a.mac is None:
+            words: NDArray[Any] = rng.integers(-128, 128, shape).astype(np.int8)
+        else:
+            side = a.mac.x if stream == "x_write" else a.mac.w
+            words = random_codes(rng, side.formats, shape)
+        _send(program, stream, words, bits)
+    if config.scaled:
+        forms = {pair.x.scale for pair in config.block_pairs}
+        shape = (a.row_bands, a.col_bands, 1, memory.x_depth, 1)
+        _send(program, "x_scale", random_scales(rng, forms, shape), 8)
+        shape = (a.row_bands, a.col_bands, a.col_tiles, config.max_tiles, a.tile)
+        _send(program, "w_scale", random_scales(rng, forms, shape), 8)
 
 
-def _command(config: EngineConfig, split: Split, rng: np.random.Generator) -> dict[str, int]:
+def _send(program: Program, stream: str, words: NDArray[Any], bits: int) -> None:
+    """Write [row bands, col bands, tiles, words, lanes] of ``bits`` each."""
+    mask = (1 << bits) - 1
+    row_bands, col_bands, tiles, depth, lanes = words.shape
+    program.send(
+        stream,
+        (
+            {
+                "data": sum(
+                    (int(words[i, j, t, n, lane]) & mask) << lane * bits for lane in range(lanes)
+                ),
+                "addr": n,
+                **({} if stream == "x_scale" else {"tile": t}),
+                "row_mask": 1 << i,
+                "col_mask": 1 << j,
+            }
+            for i in range(row_bands)
+            for j in range(col_bands)
+            for t in range(tiles)
+            for n in range(depth)
+        ),
+    )
+
+
+def _tiles(config: EngineConfig, rng: np.random.Generator, k_most: int = 3) -> tuple[int, int]:
+    """Numbers of tiles along K and N; K of up to ``k_most``, as far as a command can have them."""
+    while True:
+        k_tiles, n_tiles = (int(v) for v in rng.integers(1, [k_most + 1, 4]))
+        if k_tiles * n_tiles <= config.max_tiles:
+            return k_tiles, n_tiles
+
+
+def _command(
+    config: EngineConfig, split: Split, rng: np.random.Generator, pair: Pair | None
+) -> dict[str, int]:
     a, memory = config.array, config.memory
     groups = split.groups(a)
     group = groups[rng.integers(len(groups))]
     m = int(rng.integers(1, 2 * a.band_rows + 3))
     k_tiles, n_tiles = (int(v) for v in rng.integers(1, 4, 2))
     rows, cols = group.rows(a), group.cols(a)
+    passes = max(1, pair.block // rows) if pair else 1
 
     while k_tiles * n_tiles > config.max_tiles:
         k_tiles, n_tiles = (int(v) for v in rng.integers(1, 4, 2))
+    if passes > 1 and rng.random() < 0.8:  # several blocks, the last one mostly short
+        k_tiles, n_tiles = _tiles(config, rng, min(3 * passes + 1, config.max_tiles))
+        m = min(m, max(1, memory.x_depth // k_tiles))
 
     def base(depth: int, need: int) -> int:
         # Often the same place, so that commands meet their predecessors' results.
         return 0 if rng.random() < 0.5 or need > depth else int(rng.integers(depth - need + 1))
 
-    return {
+    command = {
         "tag": 0,
         "row": group.row,
         "col": group.col,
@@ -70,6 +110,12 @@ def _command(config: EngineConfig, split: Split, rng: np.random.Generator) -> di
         "idle_only": 0,
         "follow": 0,
     }
+    if pair and pair.block and passes * pair.passes > 1:
+        command["n_inside"] = 0
+    if a.mac and pair:
+        command["x_form"] = a.mac.x.formats.index(pair.x)
+        command["w_form"] = a.mac.w.formats.index(pair.w)
+    return command
 
 
 def _spoil(command: dict[str, int], config: EngineConfig, rng: np.random.Generator) -> None:
@@ -86,10 +132,29 @@ def _spoil(command: dict[str, int], config: EngineConfig, rng: np.random.Generat
         "n_last": 0,
         "rows_log2": a.row_bands.bit_length(),
     }
+    if a.mac:
+        # Not illegal in every engine; the golden model knows. As likely as all others together.
+        widths = {"x_form": len(a.mac.x.formats), "w_form": len(a.mac.w.formats)}
+        forms = {
+            name: int(rng.integers(1 << max(1, ceil_log2(count)))) for name, count in widths.items()
+        }
+        if rng.random() < 0.5:
+            command.update(forms)
+            command["n_inside"] = int(rng.integers(2))
+            return
     name = list(last)[rng.integers(len(last))]
     command[name] = last[name]
     if name in ("x_base", "y_base"):
         command["m"] = max(command["m"], 2)
+
+
+def _splits(config: EngineConfig, pair: Pair | None) -> list[Split]:
+    """Splits whose groups are not taller than a block."""
+    splits = legal_splits(config.array)
+    if pair is None or not pair.block:
+        return splits
+    least = ceil_div(config.array.rows, pair.block)
+    return [split for split in splits if split.row_groups >= least]
 
 
 def random_program(
@@ -116,11 +181,14 @@ def random_program(
     fill_memories(program, rng)
     splits = legal_splits(config.array)
     split = splits[rng.integers(len(splits))]
+    pairs = config.array.pairs
     follow = 0
     for _ in range(commands):
+        pair = pairs[rng.integers(len(pairs))] if pairs else None
         if resplit:
-            split = splits[rng.integers(len(splits))]
-        command = _command(config, split, rng)
+            usable = _splits(config, pair) if not pair or rng.random() < 0.95 else splits
+            split = usable[rng.integers(len(usable))]
+        command = _command(config, split, rng, pair)
         if rng.random() < illegal:
             _spoil(command, config, rng)
         if follow:

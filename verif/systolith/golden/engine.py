@@ -1,17 +1,26 @@
 """The matrix engine as its host sees it: memories, commands, codes. No time, no pipeline."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.array.codes import Code
-from systolith.array.config import EngineConfig
+from systolith.golden.images import Images, Lanes
+from systolith.golden.numerics.accumulate import canonical
+from systolith.golden.numerics.decode import decode
+from systolith.golden.numerics.matmul import Segment, block_terms
+from systolith.numerics.formats import Format
+from systolith.numerics.pairs import Pair
 
 __all__ = ["EngineModel"]
 
+Command = Mapping[str, int]
+Spot = tuple[int, int, int, slice, slice]  # accumulators: row band, column band, tile, words, lanes
 
-class EngineModel:
+
+class EngineModel(Images):
     """Executes commands on images of the engine's memories.
 
     Written from the interface's definition, not from the planner: a wrong placement shows as a
@@ -21,43 +30,9 @@ class EngineModel:
     ----------
     config
         The engine.
-
-    Members
-    -------
-    x : int8 [row bands, col bands, row tiles, x_depth, T]
-    w : int8 [row bands, col bands, col tiles, w_depth, T]
-    y : int32 [row bands, col bands, col tiles, y_depth, T]
     """
 
-    def __init__(self, config: EngineConfig) -> None:
-        self.config = config
-        a, memory = config.array, config.memory
-        bands = (a.row_bands, a.col_bands)
-        self.x = np.zeros((*bands, a.row_tiles, memory.x_depth, a.tile), dtype=np.int8)
-        self.w = np.zeros((*bands, a.col_tiles, memory.w_depth, a.tile), dtype=np.int8)
-        self.y = np.zeros((*bands, a.col_tiles, memory.y_depth, a.tile), dtype=np.int32)
-
-    def write(self, bank: NDArray[np.int8], payload: Mapping[str, int]) -> None:
-        """Apply an ``x_write`` (``w_write``) to :attr:`x` (:attr:`w`)."""
-        raw = payload["data"].to_bytes(self.config.array.tile, "little")
-        word = np.frombuffer(raw, dtype=np.int8)
-        for i in range(self.config.array.row_bands):
-            for j in range(self.config.array.col_bands):
-                if payload["row_mask"] >> i & 1 and payload["col_mask"] >> j & 1:
-                    bank[i, j, payload["tile"], payload["addr"]] = word
-
-    def read(self, payload: Mapping[str, int]) -> NDArray[np.int32]:
-        """T sums for a ``y_request``."""
-        a = self.config.array
-        words = [
-            self.y[i, payload["col"], payload["tile"], payload["addr"]]
-            for i in range(a.row_bands)
-            if payload["row_mask"] >> i & 1
-        ]
-        total: NDArray[np.int64] = np.sum(words, axis=0, dtype=np.int64)
-        return total.astype(np.int32)
-
-    def check(self, command: Mapping[str, int]) -> Code:
+    def check(self, command: Command) -> Code:
         """Outcome of ``command``, leaving aside ``idle_only``, which depends on time."""
         a, memory = self.config.array, self.config.memory
         high, wide = 1 << command["rows_log2"], 1 << command["cols_log2"]
@@ -77,6 +52,8 @@ class EngineModel:
             or command["n_last"] > wide * a.band_cols
         ):
             return Code.BAD_SHAPE
+        if self._bad_format(command):
+            return Code.BAD_FORMAT
         if command["x_base"] + command["k_tiles"] * m > memory.x_depth:
             return Code.X_RANGE
         if command["w_base"] + tiles * a.band_rows > memory.w_depth:
@@ -85,49 +62,139 @@ class EngineModel:
             return Code.Y_RANGE
         return Code.OK
 
-    def run(self, command: Mapping[str, int]) -> Code:
+    def _bad_format(self, command: Command) -> bool:
+        a = self.config.array
+        if a.mac is None:
+            return False
+        try:
+            pair = self._pair(command)
+        except IndexError:
+            return True
+        if pair not in a.pairs:
+            return True
+        rows = a.band_rows << command["rows_log2"]
+        return pair.block > 0 and (
+            rows > pair.block
+            or (command["n_inside"] != 0 and (rows < pair.block or pair.passes > 1))
+        )
+
+    def _pair(self, command: Command) -> Pair:
+        x_forms, w_forms = self._forms
+        return Pair(x_forms[command["x_form"]], w_forms[command["w_form"]])
+
+    @cached_property
+    def _forms(self) -> tuple[tuple[Format, ...], tuple[Format, ...]]:
+        """Formats of X and of W in the order of their selectors."""
+        mac = self.config.array.mac
+        if mac is None:
+            raise ValueError(f"{self.config.name} has no formats to choose from")
+        return mac.x.formats, mac.w.formats
+
+    def run(self, command: Command) -> Code:
         """Execute ``command`` on the images; a refused one changes nothing."""
         code = self.check(command)
         if code is not Code.OK:
             return code
-        order = [(kt, nt) for nt in range(command["n_tiles"]) for kt in range(command["k_tiles"])]
-        if command["n_inside"]:
-            order.sort()
-        for tile, (kt, nt) in enumerate(order):
-            k_used = self.config.array.rows
-            if kt == command["k_tiles"] - 1:
-                k_used = command["k_last"]
-            n_used = self.config.array.cols
-            if nt == command["n_tiles"] - 1:
-                n_used = command["n_last"]
-            self._tile(command, tile, kt, nt, k_used, n_used)
+        pair = self._pair(command) if self.config.array.mac else None
+        rows = self.config.array.band_rows << command["rows_log2"]
+        together = pair.block // rows if pair and pair.block else 1
+        for start in range(0, command["k_tiles"], together):
+            k_tiles = range(start, min(start + together, command["k_tiles"]))
+            for nt in range(command["n_tiles"]):
+                if pair and pair.block:
+                    self._block(command, pair, k_tiles, nt)
+                else:
+                    self._plain(command, pair, start, nt)
         return code
 
-    def _tile(
-        self, command: Mapping[str, int], tile: int, kt: int, nt: int, k_used: int, n_used: int
-    ) -> None:
-        a, m = self.config.array, command["m"]
-        row, col = command["row"], command["col"]
-        high, wide = 1 << command["rows_log2"], 1 << command["cols_log2"]
-        x_at = command["x_base"] + kt * m
-        w_at = command["w_base"] + tile * a.band_rows
-        y_at = command["y_base"] + nt * m
+    def _plain(self, command: Command, pair: Pair | None, kt: int, nt: int) -> None:
+        """Add the exact product of one tile."""
+        x = self._numbers(self._x(command, [kt]), pair.x if pair else None)
+        for spot, columns in self._columns(command, nt):
+            w = self._numbers(self._w(command, [kt], nt, spot), pair.w if pair else None)
+            spot = (*spot[:4], columns)
+            old = self.y[spot].astype(np.int64)
+            known = self.known[spot]
+            if not (kt or command["accumulate"]):
+                old, known = np.zeros_like(old), np.ones_like(known)
+            self.y[spot] = (old + (x @ w)[:, columns]).astype(np.int32)
+            self.known[spot] = known
 
-        x = np.concatenate(
-            [
-                self.x[row + p, col, u, x_at : x_at + m]
-                for p in range(high)
-                for u in range(a.row_tiles)
-            ],
-            axis=1,
-        )[:, :k_used].astype(np.int64)
-        for q in range(wide):
+    def _block(self, command: Command, pair: Pair, k_tiles: range, nt: int) -> None:
+        """Add the scaled sum of one block, whose products are in ``k_tiles``."""
+        x = self._x(command, k_tiles) & (1 << pair.x.width) - 1
+        last = k_tiles[-1]
+        at = command["x_base"] + last * command["m"]
+        bottom = command["row"] + (1 << command["rows_log2"]) - 1
+        x_scales = self.x_scale[bottom, command["col"], at : at + command["m"], None]
+        tile = command["w_base"] // self.config.array.band_rows + self._turn(command, last, nt)
+        for spot, columns in self._columns(command, nt):
+            w = self._w(command, k_tiles, nt, spot) & (1 << pair.w.width) - 1
+            w_scales = self.w_scale[(*spot[:3], tile)][None, :]
+            segment = Segment(x, x_scales, w, w_scales, pair.x.name, pair.w.name)
+            (term,) = block_terms(segment)
+            spot = (*spot[:4], columns)
+            old = self.ys[spot].view(np.float32)
+            if k_tiles[0] == 0 and not command["accumulate"]:
+                old = np.zeros_like(old)
+            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                total = canonical(old + term[:, columns])
+            self.ys[spot] = total.view(np.uint32)
+            self.known[spot] = False  # the exact sums of blocks are formed there
+
+    # Operands -------------------------------------------------------------------------------
+
+    def _x(self, command: Command, k_tiles: range | list[int]) -> Lanes:
+        """Rows of X along ``k_tiles``, as far as K goes."""
+        m, parts = command["m"], []
+        for kt in k_tiles:
+            at = command["x_base"] + kt * m
+            banks = self.x[command["row"] : self._below(command), command["col"], :, at : at + m]
+            # [row bands, row tiles, m, T] to [m, rows of the group]
+            rows = banks.transpose(2, 0, 1, 3).reshape(m, -1)
+            parts.append(rows[:, : self._used(command, kt)])
+        return np.concatenate(parts, axis=1)
+
+    def _w(self, command: Command, k_tiles: range | list[int], nt: int, spot: Spot) -> Lanes:
+        """Rows of W along ``k_tiles`` in one column tile."""
+        r, parts = self.config.array.band_rows, []
+        for kt in k_tiles:
+            at = command["w_base"] + self._turn(command, kt, nt) * r
+            bank = self.w[command["row"] : self._below(command), spot[1], spot[2], at : at + r]
+            parts.append(bank.reshape(-1, bank.shape[-1])[: self._used(command, kt)])
+        return np.concatenate(parts)
+
+    def _columns(self, command: Command, nt: int) -> Iterator[tuple[Spot, slice]]:
+        """Column tiles of an N tile: where their results are, and the columns that are written."""
+        a, m = self.config.array, command["m"]
+        used = command["n_last"] if nt == command["n_tiles"] - 1 else a.cols
+        at = command["y_base"] + nt * m
+        for q in range(1 << command["cols_log2"]):
             for t in range(a.col_tiles):
                 left = q * a.band_cols + t * a.tile
-                used = max(0, min(a.tile, n_used - left))
-                w = np.concatenate(
-                    [self.w[row + p, col + q, t, w_at : w_at + a.band_rows] for p in range(high)]
-                )[:k_used].astype(np.int64)
-                out = self.y[row + high - 1, col + q, t, y_at : y_at + m, :used]
-                old = out.astype(np.int64) if kt or command["accumulate"] else 0
-                out[:] = (old + (x @ w)[:, :used]).astype(np.int32)
+                columns = slice(0, max(0, min(a.tile, used - left)))
+                bank = (self._below(command) - 1, command["col"] + q, t)
+                yield (*bank, slice(at, at + m), slice(None)), columns
+
+    @staticmethod
+    def _below(command: Command) -> int:
+        """Row band below the group."""
+        return command["row"] + (1 << command["rows_log2"])
+
+    def _used(self, command: Command, kt: int) -> int:
+        """Rows of the group that K tile ``kt`` uses."""
+        return command["k_last"] if kt == command["k_tiles"] - 1 else self.config.array.rows
+
+    @staticmethod
+    def _turn(command: Command, kt: int, nt: int) -> int:
+        """Place of a weight tile in running order."""
+        if command["n_inside"]:
+            return kt * command["n_tiles"] + nt
+        return nt * command["k_tiles"] + kt
+
+    @staticmethod
+    def _numbers(lanes: Lanes, form: Format | None) -> NDArray[np.int64]:
+        """Plain integers of memory lanes: int8 as they are, or codes of a format."""
+        if form is None:
+            return lanes.astype(np.int64)
+        return decode(lanes & (1 << form.width) - 1, form.name).astype(np.int64)

@@ -1,11 +1,34 @@
-"""Exact integer matrix product."""
+"""What the engine computes for a GEMM: an exact integer product, or block sums in binary32."""
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["gemm"]
+from systolith.golden.numerics.matmul import matmul
+from systolith.numerics.pairs import Pair
+
+__all__ = ["gemm", "product"]
 
 
 def gemm(x: NDArray[np.int8], w: NDArray[np.int8]) -> NDArray[np.int32]:
     """``x[M, K] @ w[K, N]`` summed without rounding, wrapped to int32 once at the end."""
     return (x.astype(np.int64) @ w.astype(np.int64)).astype(np.int32)
+
+
+def product(
+    pair: Pair | None,
+    x: NDArray[Any],
+    w: NDArray[Any],
+    x_scales: NDArray[Any] | None = None,
+    w_scales: NDArray[Any] | None = None,
+    tensor_scale: float = 1.0,
+) -> NDArray[Any]:
+    """``x[M, K] @ w[K, N]`` in the formats of ``pair``; None: int8 and int32.
+
+    Parameters are those of :func:`systolith.golden.numerics.matmul`.
+    """
+    if pair is None:
+        return gemm(x, w)
+    names = (pair.x.name, pair.w.name)
+    return matmul(x, x_scales, w, w_scales, *names, tensor_scale=tensor_scale)
