@@ -38,8 +38,10 @@ refused. The scale of row `i` in a block sits at the word of X of that row in th
 tile, in the group's last row band and first column band; the scales of W at the number of the
 block's last weight tile (its first word divided by `r`), in the group's last row band. Results are
 binary32, in memories of their own at the addresses of Y (`scaled` of `y_request`). A GEMM whose K
-has stretches of different formats is one command for each, accumulating. Codes of 16 bits are
-stored whole; the engine runs their tiles once for each pair of 8-bit digits.
+has stretches of different formats is one command for each, accumulating. The exact sums of blocks
+pass through the int32 words of the same addresses, which a command of block formats leaves
+undefined. Codes of 16 bits are stored whole; the engine runs their tiles once for each pair of
+8-bit digits.
 
 **Batches.** `follow` tells how many commands follow at once; all of a batch share one earliest
 start, so that a GEMM whose N tiles are shared out starts on all groups in the same cycle.

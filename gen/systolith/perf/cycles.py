@@ -46,8 +46,8 @@ def tile_period(config: EngineConfig, command: Mapping[str, int]) -> int:
     """Cycles from one tile of a command to the next.
 
     ``max(M, r, T)`` for plain integers. A unit of stage B serves ``U`` columns in turn: it takes
-    ``U*M`` cycles for a tile that completes a block, and ``A`` cycles from a block of an output to its next one: with block formats the
-    period is also at least
+    ``U*M`` cycles for a tile that completes a block, and ``A`` cycles from a block of an output to
+    its next one. With block formats the period is also at least
 
     - ``ceil(U*M / 2^s)``, 2^s the largest power of two of tiles between two completed blocks: the
       passes of the last block, which may be short, or 1 with N tiles inside;

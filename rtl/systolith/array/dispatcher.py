@@ -187,7 +187,8 @@ class Dispatcher(Block):
         self._job(m, command, *sizes)
         if pace:
             job = self.entry.job
-            m.d.comb += (job[name].eq(pace.fields[name]) for name, _ in pace.layout)
+            names = [name for name, field in pace.layout if field.width]
+            m.d.comb += (job[name].eq(pace.fields[name]) for name in names)
         m.d.sync += schedule.commit.eq(finish & (code == Code.OK))
         with m.If(finish & ((code == Code.OK) | self.refusal.ready)):
             m.d.sync += active.eq(0)

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from systolith.numerics.block_config import BlockMacConfig
-from systolith.numerics.formats import FORMATS, lookup
+from systolith.numerics.formats import FORMATS, Format, lookup
 from systolith.numerics.pairs import PAIRS, Pair
 
 __all__ = ["STRICT", "ArrayConfig", "FormatsConfig", "power_of_two"]
@@ -165,10 +165,7 @@ class ArrayConfig:
 
     @cached_property
     def mac(self) -> BlockMacConfig | None:
-        """Cell of the enabled formats; None for plain integers.
-
-        ``mac.x.formats`` and ``mac.w.formats`` are in the order of the command's selectors.
-        """
+        """Cell of the enabled formats; None for plain integers."""
         if not self.formats:
             return None
         return BlockMacConfig(
@@ -178,17 +175,27 @@ class ArrayConfig:
             latency=self.mac_latency,
         )
 
-    @property
+    @cached_property
+    def x_forms(self) -> tuple[Format, ...]:
+        """Formats of X in the order of the command's selector."""
+        return self.mac.x.formats if self.mac else ()
+
+    @cached_property
+    def w_forms(self) -> tuple[Format, ...]:
+        """Formats of W in the order of the command's selector."""
+        return self.mac.w.formats if self.mac else ()
+
+    @cached_property
     def x_bits(self) -> int:
         """Bits of an activation in memory."""
         return self.mac.x.code_bits if self.mac else self.act_width
 
-    @property
+    @cached_property
     def w_bits(self) -> int:
         """Bits of a weight in memory."""
         return self.mac.w.code_bits if self.mac else self.weight_width
 
-    @property
+    @cached_property
     def digits(self) -> int:
         """Most digits of an element: wider ones take several passes."""
         return max(self.mac.x.digits, self.mac.w.digits) if self.mac else 1

@@ -1,6 +1,6 @@
 """The engine's host interface as one table; layouts, codecs, headers, documents derive from it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from amaranth.lib import data, stream, wiring
@@ -10,6 +10,7 @@ from amaranth.utils import bits_for, ceil_log2
 from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
 from systolith.array.packed import PackedArray, PackedStruct
+from systolith.numerics.formats import Format
 
 __all__ = [
     "PORTS",
@@ -96,12 +97,8 @@ def _scaled(config: EngineConfig) -> bool:
     return config.scaled
 
 
-def _form_width(side: str) -> Callable[[EngineConfig], int]:
-    def width(config: EngineConfig) -> int:
-        mac = config.array.mac
-        return max(1, ceil_log2(len(getattr(mac, side).formats))) if mac else 0
-
-    return width
+def _form_width(forms: Sequence[Format]) -> int:
+    return max(1, ceil_log2(len(forms))) if forms else 0
 
 
 def tile_width(tiles: int) -> int:
@@ -217,8 +214,18 @@ PORTS: tuple[Port, ...] = (
                 lambda c: bits_for(c.array.bands - 1),
                 "commands that follow in this batch; a batch may start together",
             ),
-            _f("x_form", _form_width("x"), "format of X: its place among those enabled", _formats),
-            _f("w_form", _form_width("w"), "format of W: its place among those enabled", _formats),
+            _f(
+                "x_form",
+                lambda c: _form_width(c.array.x_forms),
+                "format of X: its place among those enabled",
+                _formats,
+            ),
+            _f(
+                "w_form",
+                lambda c: _form_width(c.array.w_forms),
+                "format of W: its place among those enabled",
+                _formats,
+            ),
         ),
     ),
     Port(
@@ -242,7 +249,7 @@ PORTS: tuple[Port, ...] = (
             _f(
                 "scaled",
                 lambda c: 1,
-                "1: binary32 results of block formats, of a single row band; 0: int32",
+                "1: binary32 results of block formats, of one row band; 0: int32, if there are any",
                 _scaled,
             ),
         ),

@@ -64,7 +64,7 @@ class Pace(Block):
         super().__init__(
             {
                 "command": In(layout("command", config)),
-                "fields": Out(self.layout),
+                **({"fields": Out(self.layout)} if self.layout.size else {}),
                 "bad": Out(1),
                 "repeats_log2": Out(2),
                 "drain": Out(config.period_width),
@@ -90,8 +90,9 @@ class Pace(Block):
                     m.d.sync += repeats.eq(ceil_log2(pair.passes))
                     self._constants(m, fields, room, pair)
         if not config.scaled:
-            m.d.comb += [self.fields.eq(fields), self.bad.eq(illegal)]
-            m.d.comb += self.repeats_log2.eq(repeats)
+            m.d.comb += [self.bad.eq(illegal), self.repeats_log2.eq(repeats)]
+            if self.layout.size:
+                m.d.comb += self.fields.eq(fields)
             return m
 
         # 2: the tiles of a block.

@@ -172,13 +172,13 @@ class BandUnit(Block):
         busy = picked([a.busy for a in sums], self.read_tile)
         if stages:
             scaled_busy = picked([bit for stage in stages for bit in stage.busy], self.read_tile)
-            busy = Mux(self.read_scaled, scaled_busy, busy)
+            busy = Mux(self.read_scaled, scaled_busy, busy) if config.plain else scaled_busy
         for k in range(array.tile):
             word = picked([accumulator.r_data[k] for accumulator in sums], self.read_pick[k])
             if stages:
                 words = [word[k] for stage in stages for word in stage.r_data]
                 scaled = picked(words, self.read_pick[k])
-                word = Mux(self.read_pick_scaled[k], scaled, word)
+                word = Mux(self.read_pick_scaled[k], scaled, word) if config.plain else scaled
             m.d.comb += self.read_word[k].eq(word)
         m.d.comb += [self.read_busy.eq(busy), self.start.eq(weights.start)]
         return m

@@ -127,7 +127,7 @@ class Fp32Term(Block):
         field = Signal(FIELD_BITS, reset_less=True)
         placed_mark = Signal(marks, reset_less=True)
         if width <= precise:
-            m.d.sync += cut[precise + 1 - width :].eq(part)
+            m.d.sync += cut.eq(part << precise + 1 - width)
         else:
             m.d.sync += cut.eq(Cat(part[: width - precise].any(), part[width - precise :]))
         large = above >= (1 << FIELD_BITS) - 2
