@@ -4,6 +4,7 @@ import re
 import sys
 from collections import deque
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, Self
@@ -15,28 +16,35 @@ from amaranth.sim import Simulator
 from serial_line import DIVISOR, Line
 
 from systolith.array.codes import Code
+from systolith.array.config import EngineConfig, FormatsConfig
 from systolith.array.engine import Engine
 from systolith.array.interface import encode, ports
 from systolith.boards.table import BOARDS
+from systolith.cli.operands import operands
 from systolith.compiler.gemm import GemmPlan
 from systolith.compiler.split import Gemm, Split
-from systolith.config.presets import demo8, tiny
-from systolith.golden.gemm import gemm
+from systolith.config.presets import demo8, demo8_fp4, tiny
+from systolith.golden.gemm import gemm, product
 from systolith.host import shell
-from systolith.host.driver import LinkError
+from systolith.host.driver import EngineLink, LinkError
 from systolith.host.engine import engine_protocol, engine_shell
 from systolith.host.gemm import run_gemm
 from systolith.host.shell import BAUD, Shell
 
 GUIDE = Path(__file__).parents[1] / "docs" / "boards.md"
 CYCLE = 1e-6
+MX_TINY = replace(
+    tiny,
+    name="mx_tiny",
+    array=replace(tiny.array, formats=FormatsConfig(acts=("e4m3",), weights=("e2m1",))),
+)
 BOARD = replace(BOARDS["ulx3s-85f"], clock_hz=DIVISOR * BAUD)
 
 
-def engine_instance(name: str, **ports: Any) -> Module:
+def engine_instance(config: EngineConfig, name: str, **ports: Any) -> Module:
     """The engine where the shell has an instance of its Verilog, on ports of the same names."""
     m = Module()
-    engine = Engine(tiny)
+    engine = Engine(config)
     del ports["i_clk"]
     m.submodules.engine = ResetInserter(ports.pop("i_rst"))(engine)
     for port, signal in ports.items():
@@ -49,8 +57,8 @@ def engine_instance(name: str, **ports: Any) -> Module:
 class SimulatedPort:
     """A ``serial.Serial`` with the board at the other end. Reading lets the board run."""
 
-    def __init__(self) -> None:
-        self.dut = Shell(engine_shell(tiny, "engine", BOARD))
+    def __init__(self, config: EngineConfig = tiny) -> None:
+        self.dut = Shell(engine_shell(config, "engine", BOARD))
         self.line = Line(self.dut)
         self.levels: deque[tuple[int, int]] = deque()  # towards the board: level, bits
         self.cycles = 0
@@ -103,7 +111,7 @@ class SimulatedPort:
 
 def test_the_program_of_the_guide(monkeypatch: pytest.MonkeyPatch) -> None:
     """As it is printed, but on the small engine: operands go in, the product comes back."""
-    monkeypatch.setattr(shell, "Instance", engine_instance)
+    monkeypatch.setattr(shell, "Instance", partial(engine_instance, tiny))
     port, opened = SimulatedPort(), []
 
     def connect(*arguments: object, **options: object) -> SimulatedPort:
@@ -127,14 +135,57 @@ def test_the_program_of_the_guide(monkeypatch: pytest.MonkeyPatch) -> None:
     assert port.sim and port.dut and (names["y"] != 0).any()
 
 
+def test_block_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes and scales go in, binary32 comes back, the second block of K a short one."""
+    monkeypatch.setattr(shell, "Instance", partial(engine_instance, MX_TINY))
+    port = SimulatedPort(MX_TINY)
+    port.run(2000)
+    (pair,), shape = MX_TINY.array.pairs, Gemm(m=2, n=3, k=34)
+    plan = GemmPlan(config=MX_TINY, gemm=shape, split=Split(), pair=pair)
+    x, w, x_scales, w_scales, _ = operands(shape, 7, pair=pair)
+    y = run_gemm(EngineLink(port, engine_protocol(MX_TINY)), plan, x, w, x_scales, w_scales)
+    wanted = product(pair, x, w, x_scales, w_scales)
+    assert y.dtype == np.float32 and y.shape == (2, 3) and plan.blocks == 2
+    assert (y.view(np.uint32) == wanted.view(np.uint32)).all() and (y != 0).all()
+
+
+def test_wrong_operands_send_nothing() -> None:
+    class Link:
+        def send(self, name: str, payload: int) -> None:
+            raise AssertionError(f"{name} was sent")
+
+    link: Any = Link()
+    (pair,), shape = MX_TINY.array.pairs, Gemm(m=1, n=2, k=33)
+    plan = GemmPlan(config=MX_TINY, gemm=shape, split=Split(), pair=pair)
+    x, w, x_scales, w_scales, _ = operands(shape, 7, pair=pair)
+    assert x_scales is not None
+    with pytest.raises(ValueError, match="w_scales must be the scale codes of 2 blocks .* mx_tiny"):
+        run_gemm(link, plan, x, w, x_scales)
+    with pytest.raises(ValueError, match="x_scales must be the scale codes of 2 blocks"):
+        run_gemm(link, plan, x, w, w_scales=w_scales)
+    with pytest.raises(ValueError, match=r"x_scales must be uint8 of shape \(1, 2\)"):
+        run_gemm(link, plan, x, w, x_scales[:, :1], w_scales)
+    with pytest.raises(ValueError, match=r"w must be uint8 of shape \(33, 2\)"):
+        run_gemm(link, plan, x, w[1:], x_scales, w_scales)
+    plain = GemmPlan(config=tiny, gemm=Gemm(m=1, n=2, k=2), split=Split())
+    ones = np.ones((2, 2), np.int8)
+    with pytest.raises(ValueError, match="w_scales must not be given for plain integers"):
+        run_gemm(link, plain, ones[:1], ones, w_scales=w_scales)
+    with pytest.raises(ValueError, match=r"w must be int8 of shape \(2, 2\)"):
+        run_gemm(link, plain, ones[:1], ones[:1])
+
+
 def test_protocol_is_the_table_of_ports() -> None:
     protocol = engine_protocol(demo8)
     assert list(protocol.inputs) == ["x_write", "w_write", "command", "y_request"]
     assert list(protocol.outputs) == ["completion", "y_data"]
-    for port in ports(demo8):
-        widths = protocol.inputs if port.to_engine else protocol.outputs
-        assert widths[port.name] == sum(field.width(demo8) for field in port.has(demo8))
-    assert engine_shell(demo8, "demo8_engine", BOARD).no_ready == {"y_data"}
+    scaled = engine_protocol(demo8_fp4)
+    assert set(scaled.inputs) - set(protocol.inputs) == {"x_scale", "w_scale"}
+    for config, streams in ((demo8, protocol), (demo8_fp4, scaled)):
+        for port in ports(config):
+            widths = streams.inputs if port.to_engine else streams.outputs
+            assert widths[port.name] == sum(field.width(config) for field in port.has(config))
+        assert engine_shell(config, "engine", BOARD).no_ready == {"y_data"}
 
 
 def test_refused_command() -> None:

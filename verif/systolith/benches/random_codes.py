@@ -9,7 +9,7 @@ from systolith.numerics.formats import Format, Specials
 
 __all__ = ["random_codes", "random_scales"]
 
-_SPECIAL = 1 / 64  # share of the codes that are NaN or infinity which stay
+_SPECIAL = 1 / 8  # share of the codes that are NaN or infinity which stay
 
 
 def random_codes(

@@ -1,0 +1,209 @@
+"""Planted faults in what block formats add to the engine: each must be noticed by the programs."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from systolith.array import accumulator, block_loop, drain, feeder, pace, stage_b, unit
+from systolith.array.codes import Code
+from systolith.array.config import (
+    ArrayConfig,
+    ControlConfig,
+    EngineConfig,
+    FormatsConfig,
+    MemoryConfig,
+)
+from systolith.benches.interpreter import interpret
+from systolith.benches.program import Mismatch, Program
+from systolith.benches.random_programs import random_program
+from systolith.numerics import scale_code
+from systolith.proofs.substitute import Mutant, installed
+
+
+def _config(name: str, *, latency: int, **formats: tuple[str, ...]) -> EngineConfig:
+    return EngineConfig(
+        name=name,
+        array=ArrayConfig(
+            rows=4, cols=4, row_bands=2, col_bands=2, tile=2, formats=FormatsConfig(**formats)
+        ),
+        memory=MemoryConfig(x_depth=48, w_depth=64, y_depth=16, latency=latency),
+        control=ControlConfig(queue_depth=2, outstanding=8),
+    )
+
+
+SMALL = _config("small", latency=2, acts=("nvfp4", "int8"), weights=("nvfp4", "int8"))
+WIDE = _config("wide", latency=1, acts=("mxint16", "e5m2"), weights=("e4m3", "mxint16"))
+ONE = EngineConfig(  # a block in one tile: the tightest loop
+    name="one",
+    array=ArrayConfig(
+        rows=16,
+        cols=4,
+        row_bands=4,
+        col_bands=1,
+        tile=4,
+        formats=FormatsConfig(acts=("nvfp4", "e2m1"), weights=("nvfp4", "e2m1")),
+    ),
+    memory=MemoryConfig(x_depth=64, w_depth=64, y_depth=16),
+    control=ControlConfig(queue_depth=2, outstanding=8),
+)
+
+TALL = EngineConfig(  # groups can be taller than a block
+    name="tall",
+    array=ArrayConfig(
+        rows=32,
+        cols=2,
+        row_bands=4,
+        col_bands=1,
+        tile=2,
+        formats=FormatsConfig(acts=("nvfp4",), weights=("nvfp4",)),
+    ),
+    memory=MemoryConfig(x_depth=64, w_depth=64, y_depth=16, latency=1),
+)
+
+FAULTS: list[tuple[str, EngineConfig, Any, str, str]] = [
+    ("scale of the row before", SMALL, drain.Drain, "tile.x_addr + begin", "tile.x_addr"),
+    (
+        "next row before the last lane's turn",
+        ONE,
+        drain.Drain,
+        "turns[size - 2]",
+        "turns[size - 3]",
+    ),
+    ("end of a command with its first row", SMALL, drain.Drain, "& (waiting == 1)", ""),
+    ("rows one address too far", SMALL, drain.Drain, "tile.addr + begin", "tile.addr + 2 * begin"),
+    (
+        "first block added to old results",
+        SMALL,
+        stage_b.StageB,
+        '"stored": ~begin.fresh & ',
+        '"stored": ',
+    ),
+    ("every block is the first", SMALL, block_loop.BlockLoop, "& ~job.accumulate", "| 1"),
+    (
+        "result not forwarded",
+        ONE,
+        stage_b.StageB,
+        '"again": ~begin.fresh & before.valid & (before.addr == begin.addr)',
+        '"again": 0 & before.valid',
+    ),
+    ("column mask off by one", SMALL, stage_b.StageB, "(end.cols > j)", "(end.cols >= j)"),
+    (
+        "scale of the neighbouring column",
+        SMALL,
+        stage_b.StageB,
+        "word_select(k, 8)",
+        "word_select(k ^ 1, 8)",
+    ),
+    (
+        "stage B takes a sum too early",
+        SMALL,
+        accumulator.Accumulator,
+        "finals[at + sums]",
+        "finals[at]",
+    ),
+    (
+        "flags of a pass forgotten",
+        WIDE,
+        accumulator.Accumulator,
+        "Mux(adds[adding], stored[width:], 0) | flags",
+        "flags",
+    ),
+    (
+        "digit at the wrong place",
+        WIDE,
+        block_loop.BlockLoop,
+        "y.shift.eq(x_digit + w_digit)",
+        "y.shift.eq(x_digit)",
+    ),
+    ("repeats do not add", WIDE, block_loop.BlockLoop, "& self.repeat_first))", "))"),
+    ("repeated tile runs on", WIDE, block_loop.BlockLoop, "m.d.sync += addr.eq(start)", "pass"),
+    (
+        "block one pass too long",
+        SMALL,
+        block_loop.BlockLoop,
+        "self.block_last.eq((self.left == 0) | k_end)",
+        "self.block_last.eq(k_end)",
+    ),
+    (
+        "last block not complete",
+        SMALL,
+        block_loop.BlockLoop,
+        "self.block_last.eq((self.left == 0) | k_end)",
+        "self.block_last.eq(self.left == 0)",
+    ),
+    (
+        "tiles too fast for the lanes",
+        SMALL,
+        pace.Pace,
+        "shared.eq(command.m << lanes - power)",
+        "shared.eq(command.m)",
+    ),
+    ("tiles too fast for the loop", ONE, pace.Pace, "loops & (spread_loop == power)", "0"),
+    ("last drain not waited for", SMALL, pace.Pace, "scaled & (whole > self.period)", "0"),
+    ("group taller than a block", TALL, pace.Pace, "scaled & (command.rows_log2 > room)", "0"),
+    (
+        "NaN scale is a number",
+        SMALL,
+        scale_code.decode_scale,
+        "nan = body > form.max_code",
+        "nan = Const(0)",
+    ),
+    (
+        "subnormal scale one too small",
+        SMALL,
+        scale_code.decode_scale,
+        "Cat(field[0] | ~normal, field[1:])",
+        "field",
+    ),
+    (
+        "unused rows of stale memory",
+        SMALL,
+        feeder.Feeder,
+        "decode.used.eq(used)",
+        "decode.used.eq(late.valid)",
+    ),
+    (
+        "row of the left band lost",
+        SMALL,
+        unit.BandUnit,
+        "self.left_block.valid | (was_left & ~drain.row.valid)",
+        "self.left_block.valid",
+    ),
+]
+
+
+def _programs(config: EngineConfig, count: int) -> Iterator[Program]:
+    for seed in range(1000):
+        program = random_program(config, seed=seed, commands=10)
+        if config is not TALL or any(_tall(program)):
+            yield program
+            count -= 1
+        if not count:
+            return
+
+
+def _tall(program: Program) -> Iterator[bool]:
+    for command, code in zip(program.commands, program.codes, strict=True):
+        yield code is Code.BAD_FORMAT and command["rows_log2"] > 1
+
+
+def _plays(config: EngineConfig, count: int) -> None:
+    for program in _programs(config, count):
+        program.check(interpret(program, deadline=4000)).require()
+
+
+@pytest.mark.parametrize("config", [SMALL, WIDE, ONE], ids=lambda config: config.name)
+def test_without_a_fault(config: EngineConfig) -> None:
+    _plays(config, 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "target", "old", "new"), [f[1:] for f in FAULTS], ids=[f[0] for f in FAULTS]
+)
+def test_caught(config: EngineConfig, target: Any, old: str, new: str) -> None:
+    with (
+        installed([Mutant(target, old, new)]),
+        pytest.raises((Mismatch, TimeoutError)),
+    ):
+        _plays(config, 8)
