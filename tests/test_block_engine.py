@@ -1,6 +1,7 @@
 """The engine with block formats: results bit for bit, cycles exactly, under every split."""
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from block_cases import SETS, Operands, block_config, block_operands, usable_splits
 
-from systolith.array.config import EngineConfig
+from systolith.array.config import EngineConfig, FormatsConfig
 from systolith.benches.gemms import GemmProgram
 from systolith.benches.interpreter import interpret
 from systolith.benches.play import build_engine
@@ -108,3 +109,17 @@ def test_random_programs_on_verilog(name: str, cache: Path) -> None:
         program = random_program(BUILT[name], seed=200 + seed, commands=150, resplit=seed != 3)
         verdict = program.check(engine.play(program).transfers).require()
         assert len(verdict.spans) > 75
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize("formats", [("mxint8", "mxint8"), ("nvfp4", "nvfp4")])
+def test_icarus_knows_every_bit(formats: tuple[str, str], tmp_path: Path) -> None:
+    """A simulator with unknown values: nothing undefined reaches a result."""
+    if shutil.which("iverilog") is None:
+        pytest.skip("Icarus Verilog is not on PyPI; install it to look for unknown values")
+    small = {"rows": 4, "cols": 4, "row_bands": 2, "col_bands": 2}
+    enabled = FormatsConfig(acts=(formats[0],), weights=(formats[1],))
+    config = block_config(enabled, words=(64, 72, 12), **small)  # type: ignore[arg-type]
+    program = random_program(config, seed=9, commands=8)
+    engine = build_engine(config, simulator="icarus", cache=tmp_path)
+    program.check(engine.play(program).transfers).require()

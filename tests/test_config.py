@@ -15,6 +15,10 @@ from systolith.config.files import from_dict, load_config, to_dict, to_toml
 from systolith.config.presets import PRESETS, demo16, tiny
 
 
+def _formats(acts: str, weights: str) -> dict[str, Any]:
+    return {"acts": [acts], "weights": [weights]}
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_survive_toml(name: str) -> None:
     config = PRESETS[name].config
@@ -42,6 +46,24 @@ def test_toml_file(tmp_path: Path) -> None:
         ("memory.w_depth", 1, "memory.w_depth: input should be greater than or equal to 2"),
         ("control.queue_depth", 3, "control.queue_depth must be a power of two, not 3"),
         ("name", "9x", "name: string should match pattern"),
+        ("array.formats", {"acts": ["e4m3"]}, "array.formats.weights"),
+        ("array.formats", _formats("e4m4", "e4m3"), "array.formats.acts must be among int8, int4"),
+        ("array.formats", _formats("e8m0", "e8m0"), "array.formats.acts must be among int8, int4"),
+        (
+            "array.formats",
+            _formats("int8", "e2m1"),
+            "array.formats.acts: 'int8' has no partner of its",
+        ),
+        (
+            "array.formats",
+            _formats("e4m3", "e4m3") | {"limit": 41},
+            "array.formats.limit must be at least 42 bits, the exact sum of a block of e4m3xe4m3, not 41",
+        ),
+        (
+            "array.formats",
+            _formats("e2m1", "e2m1") | {"unit_lanes": 4},
+            "array.formats.unit_lanes must be a power of two from tile = 2 to the columns of a band, 2",
+        ),
         ("speed", 9, "speed is not a field; allowed here: name, array, memory, control"),
     ],
 )

@@ -46,6 +46,16 @@ def test_random_programs_in_the_amaranth_simulator(seed: int, latency: int) -> N
     assert len(verdict.spans) > 30
 
 
+def test_sixteen_bands() -> None:
+    """The dispatcher takes more steps than its multiplications."""
+    array = replace(tiny.array, rows=8, cols=8, row_bands=4, col_bands=4)
+    memory = MemoryConfig(x_depth=24, w_depth=16, y_depth=8, latency=2)
+    config = replace(SMALL, array=array, memory=memory)
+    assert config.dispatch_steps > 6
+    program = random_program(config, seed=1, commands=16)
+    assert len(program.check(interpret(program)).require().spans) > 12
+
+
 @pytest.mark.parametrize("mac_latency", [0, 2])
 def test_multiplier_latency_is_a_parameter(mac_latency: int) -> None:
     config = replace(SMALL, array=replace(SMALL.array, mac_latency=mac_latency))
