@@ -8,63 +8,15 @@ from amaranth.utils import bits_for, ceil_log2
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from systolith.array.geometry import STRICT, ArrayConfig, FormatsConfig, power_of_two
-from systolith.numerics.formats import Format, lookup
-from systolith.numerics.fp32_add import Fp32Add
-from systolith.numerics.fp32_term import term_latency
-from systolith.numerics.pairs import INTEGER_SUM_BITS, Pair
+from systolith.array.block_sizes import BlockSizes
+from systolith.array.geometry import STRICT, ArrayConfig, FormatsConfig
+from systolith.array.parts import ControlConfig, MemoryConfig
 
 __all__ = ["ArrayConfig", "ControlConfig", "EngineConfig", "FormatsConfig", "MemoryConfig"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class MemoryConfig:
-    """Words in each memory bank of the engine.
-
-    Parameters
-    ----------
-    x_depth
-        Words of ``tile`` activations per (row tile, column band).
-    w_depth
-        Words of ``tile`` weights per (row band, column tile).
-    y_depth
-        Words of ``tile`` int32 accumulators per (row band, column tile).
-    latency
-        Read latency in cycles: 2 uses the memory's output register.
-    """
-
-    x_depth: Annotated[int, Field(strict=True, ge=2, le=1 << 20)]
-    w_depth: Annotated[int, Field(strict=True, ge=2, le=1 << 20)]
-    y_depth: Annotated[int, Field(strict=True, ge=2, le=1 << 20)]
-    latency: Annotated[int, Field(strict=True, ge=1, le=2)] = 2
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class ControlConfig:
-    """Queues of the engine.
-
-    Parameters
-    ----------
-    queue_depth
-        Commands that wait in the queue of one group (of its leading band).
-    outstanding
-        Commands that are accepted and not yet reported as complete, over all groups.
-    tag_width
-        Bits of the host's tag, returned in the completion.
-    """
-
-    queue_depth: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
-    outstanding: Annotated[int, Field(strict=True, ge=2, le=64)] = 16
-    tag_width: Annotated[int, Field(strict=True, ge=1, le=32)] = 8
-
-    @model_validator(mode="after")
-    def _check(self) -> "ControlConfig":
-        power_of_two(self, "queue_depth", "outstanding")
-        return self
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class EngineConfig:
+class EngineConfig(BlockSizes):
     """A matrix engine: array, operand memories, accumulators and control.
 
     Parameters
@@ -96,110 +48,6 @@ class EngineConfig:
 
     acc_width = 32  # bits of a result
 
-    # Block formats --------------------------------------------------------------------------
-
-    @property
-    def block_pairs(self) -> tuple[Pair, ...]:
-        """Enabled pairs with scales; their sums go through stage B."""
-        return tuple(pair for pair in self.array.pairs if pair.block)
-
-    @property
-    def scaled(self) -> bool:
-        """Whether there is a stage B."""
-        return bool(self.block_pairs)
-
-    @property
-    def plain(self) -> bool:
-        """Whether plain integers can be multiplied."""
-        return len(self.block_pairs) < len(self.array.pairs) or not self.array.formats
-
-    @cached_property
-    def sum_width(self) -> int:
-        """Bits of an exact accumulator: of all of K, or of a block."""
-        blocks = [pair.block_bits for pair in self.block_pairs]
-        return max([*blocks, INTEGER_SUM_BITS if self.plain else 0])
-
-    @cached_property
-    def scale_formats(self) -> tuple[Format, ...]:
-        """Formats of the scales; powers of two come first."""
-        names = {pair.x.scale for pair in self.block_pairs}
-        return tuple(sorted(map(lookup, names), key=lambda form: form.fraction_bits))
-
-    @property
-    def small_scales(self) -> bool:
-        """Whether a scale can have a significand of its own (NVFP4)."""
-        return any(form.fraction_bits for form in self.scale_formats)
-
-    @property
-    def small_bits(self) -> int:
-        """Bits of the widest block sum that is multiplied by significands of scales."""
-        return max(
-            pair.block_bits for pair in self.block_pairs if lookup(pair.x.scale).fraction_bits
-        )
-
-    @cached_property
-    def term_width(self) -> int:
-        """Bits of a block sum as stage B takes it, significands of the scales included."""
-        return max(
-            pair.block_bits + 2 * lookup(pair.x.scale).significand_bits * self._has_fraction(pair)
-            for pair in self.block_pairs
-        )
-
-    @staticmethod
-    def _has_fraction(pair: Pair) -> bool:
-        return lookup(pair.x.scale).fraction_bits > 0
-
-    @property
-    def scale_cycles(self) -> int:
-        """Cycles of stage B between its memories and its rounding: choice of the lane, products."""
-        return 3 if self.small_scales else 1
-
-    @property
-    def max_passes(self) -> int:
-        """Most K tiles of one block: those of a single row band."""
-        return max(max(1, pair.block // self.array.band_rows) for pair in self.block_pairs)
-
-    @cached_property
-    def unit_lanes(self) -> int:
-        """Columns ``U`` that one unit of stage B serves in turn."""
-        array, formats = self.array, self.array.formats
-        if formats and formats.unit_lanes:
-            return formats.unit_lanes
-        # Passes between two complete blocks of a band that runs alone.
-        passes = min(
-            max(1, pair.block // array.band_rows) * pair.passes for pair in self.block_pairs
-        )
-        return max(array.tile, min(array.band_cols, 1 << passes.bit_length() - 1))
-
-    @property
-    def drain_lead(self) -> int:
-        """Cycles from an accumulator's command to stage B's for the same row."""
-        return self.memory.latency + self.sum_registers + 2
-
-    @property
-    def drain_read(self) -> int:
-        """Cycles from stage B's command to its accumulator's address, less the register there."""
-        return self.scale_cycles + term_latency(self.term_width) - 2
-
-    @property
-    def drain_write(self) -> int:
-        """Cycles from stage B's command to its write."""
-        return self.drain_read + 2 + self.memory.latency + Fp32Add.latency
-
-    @property
-    def drain_cycles(self) -> int:
-        """Cycles by which stage B's write of a row comes later than the exact accumulator's."""
-        if not self.scaled:
-            return 0
-        return self.drain_lead + self.drain_write - (1 + self.memory.latency + self.sum_registers)
-
-    @property
-    def loop_cycles(self) -> int:
-        """Fewest cycles between two blocks of one output, ``A_fp``; forwarded at that distance."""
-        return Fp32Add.loop_cycles(self.memory.latency)
-
-    # Time -----------------------------------------------------------------------------------
-
     @property
     def pipeline_stages(self) -> dict[str, int]:
         """Cycles that the pipeline adds to the closed forms, by cause."""
@@ -223,15 +71,6 @@ class EngineConfig:
         from distance ``latency + sum_registers + 1`` on.
         """
         return range(self.array.band_rows, self.memory.latency + self.sum_registers + 1)
-
-    @property
-    def sum_registers(self) -> int:
-        """Registers between the accumulators' adder and the memory.
-
-        A memory with an output register belongs to a fast clock, and its adder to a cycle of its
-        own; without one, the sum is written in the cycle in which it is formed.
-        """
-        return self.memory.latency - 1
 
     @property
     def accumulate_gap(self) -> int:
