@@ -57,14 +57,14 @@ def print_report(report: dict[str, Any], work: Path) -> None:
         cells: list[object] = [shape]
         for mode in modes:
             record = by_mode[mode]
-            cells += [record["cycles"], f"{100 * record['utilization']:.1f}"]
+            cells.append(f"{record['cycles']} {100 * record['utilization']:2.0f}")
         best = by_mode["split"]
         cells += [f"{best['gain']:.2f}", best["load_cycles"], best["readout_cycles"]]
         rows.append(cells)
     table(
         f"{len(simulation['gemms'])} GEMMs: {simulation['mismatches']} wrong results, "
         f"{simulation['cycle_differences']} cycle differences to the model",
-        ("M,N,K", *(c for mode in modes for c in (mode, "%")), "gain", "load", "read"),
+        ("M,N,K", *(f"{mode} %" for mode in modes), "gain", "load", "read"),
         rows,
     )
     table(
