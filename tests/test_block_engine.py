@@ -49,6 +49,13 @@ def test_other_geometries(shape: dict[str, int]) -> None:
     _check(config, seed=5, commands=16)
 
 
+@pytest.mark.parametrize(("frac", "rounding"), [(16, "rne"), (7, "rne"), (23, "rz")])
+def test_cheaper_accumulators(frac: int, rounding: str) -> None:
+    formats = FormatsConfig(acts=("e4m3",), weights=("e2m1",), frac=frac, rounding=rounding)
+    small = {"rows": 4, "cols": 4, "row_bands": 2, "col_bands": 2}
+    _check(block_config(formats, words=(64, 72, 12), **small), seed=6, commands=12)  # type: ignore[arg-type]
+
+
 # Those that are built as Verilog, once each.
 BUILT = {
     **{

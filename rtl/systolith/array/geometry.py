@@ -1,7 +1,7 @@
 """Geometry of the array: what its bands, tiles and elements are."""
 
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 from amaranth.utils import ceil_log2
 from pydantic import ConfigDict, Field, model_validator
@@ -40,12 +40,17 @@ class FormatsConfig:
     unit_lanes
         Columns that share a unit of stage B, a power of two from the tile's edge to a band's
         columns; by default as many as cost no cycles while every band runs alone.
+    frac, rounding
+        Fraction bits that the accumulators of block formats keep, 23 for binary32, and how their
+        sums are rounded: "rne" to nearest, "rz" toward zero.
     """
 
     acts: tuple[str, ...]
     weights: tuple[str, ...]
     limit: Annotated[int, Field(strict=True, ge=1)] = 80
     unit_lanes: Annotated[int, Field(strict=True, ge=1)] | None = None
+    frac: Annotated[int, Field(strict=True, ge=1, le=23)] = 23
+    rounding: Literal["rne", "rz"] = "rne"
 
     @model_validator(mode="after")
     def _check(self) -> "FormatsConfig":

@@ -15,6 +15,7 @@ from systolith.array.march import marched
 from systolith.array.packed import PackedArray
 from systolith.hierarchy import Block, place
 from systolith.memory.sram import Sram
+from systolith.numerics.fp32 import FRACTION_BITS
 from systolith.numerics.fp32_term import EXPONENT_BITS
 from systolith.numerics.scale_add import ScaleAdd
 from systolith.numerics.scale_code import decode_scales
@@ -67,7 +68,10 @@ class StageB(Block):
     r_data: data.View
 
     def __init__(self, config: EngineConfig) -> None:
+        if config.array.formats is None:
+            raise ValueError("array.formats must be given: there is no stage B without them")
         self.config = config
+        self.formats = config.array.formats
         size, tiles = config.unit_lanes, config.unit_lanes // config.array.tile
         super().__init__(
             {
@@ -104,7 +108,9 @@ class StageB(Block):
             code.eq(self._select(turns, self._scales(m, platform))),
         ]
 
-        unit = ScaleAdd(width=config.term_width)
+        unit = ScaleAdd(
+            width=config.term_width, frac=self.formats.frac, rounding=self.formats.rounding
+        )
         m.submodules.unit = place(unit, platform)
         self._scale(m, unit, total, self._later(m, read, 1), code)
         self._results(m, unit, platform)
@@ -162,6 +168,7 @@ class StageB(Block):
         writes = taps(m, end.valid, lanes - 1, "write")
         recent = taps(m, unit.result.as_value(), latency, "recent", reset_less=True)[-1]
         words: list[Value] = []
+        spare = Const(0, FRACTION_BITS - self.formats.frac)  # places that are always zero
         for t in range(lanes // size):
             address = Signal(config.y_width, name=f"address_{t}")
             m.d.comb += [
@@ -171,16 +178,17 @@ class StageB(Block):
             addresses = taps(m, address, size, f"addr_{t}", reset_less=True)
             for k in range(size):
                 j = t * size + k
-                memory = Sram(depth=config.memory.y_depth, width=32, latency=latency)
+                memory = Sram(depth=config.memory.y_depth, width=32 - len(spare), latency=latency)
+                word = Cat(spare, memory.r_data)
                 m.submodules[f"results_{j}"] = place(memory, platform)
                 m.d.comb += [
                     memory.r_addr.eq(addresses[k + 1]),
                     memory.w_en.eq(writes[j] & (end.cols > j)),
                     memory.w_addr.eq(end.addr),
-                    memory.w_data.eq(unit.result),
-                    self.r_data[t][k].eq(memory.r_data),
+                    memory.w_data.eq(unit.result.as_value()[len(spare) :]),
+                    self.r_data[t][k].eq(word),
                 ]
-                words.append(memory.r_data)
+                words.append(word)
             begin = self._later(m, begin, size)
         chosen = Signal(32, name="chosen", reset_less=True)
         m.d.sync += chosen.eq(self._select([*stored, Cat(again).any()], [*words, recent]))

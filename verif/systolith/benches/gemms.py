@@ -13,7 +13,7 @@ from systolith.array.interface import encode
 from systolith.benches.placing import operand_writes
 from systolith.benches.program import Program, Transfers
 from systolith.compiler.gemm import GemmPlan
-from systolith.golden.gemm import product
+from systolith.golden.gemm import accumulator_of, product
 from systolith.golden.numerics.accumulate import canonical
 from systolith.perf.cycles import BandClock, Span
 
@@ -140,7 +140,9 @@ class GemmProgram:
         self.items.append(
             _Item(
                 plan=plan,
-                wanted=product(plan.pair, x, w, x_scales, w_scales, tensor_scale),
+                wanted=product(
+                    plan.pair, x, w, x_scales, w_scales, tensor_scale, accumulator_of(plan.config)
+                ),
                 tensor_scale=tensor_scale,
                 writes=writes,
                 commands=len(commands),

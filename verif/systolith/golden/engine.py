@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.array.codes import Code
+from systolith.golden.gemm import accumulator_of
 from systolith.golden.images import Images, Lanes
-from systolith.golden.numerics.accumulate import canonical
+from systolith.golden.numerics.accumulate import Accumulator, canonical
 from systolith.golden.numerics.decode import decode
 from systolith.golden.numerics.matmul import Segment, block_terms
 from systolith.numerics.formats import Format
@@ -137,9 +138,10 @@ class EngineModel(Images):
             old = self.ys[spot].view(np.float32)
             if k_tiles[0] == 0 and not command["accumulate"]:
                 old = np.zeros_like(old)
-            with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-                total = canonical(old + term[:, columns])
-            self.ys[spot] = total.view(np.uint32)
+            accumulator = Accumulator(old.shape, accumulator_of(self.config))
+            accumulator.value = old
+            accumulator.add(term[:, columns])
+            self.ys[spot] = canonical(accumulator.value).view(np.uint32)
             self.known[spot] = False  # the exact sums of blocks are formed there
 
     # Operands -------------------------------------------------------------------------------

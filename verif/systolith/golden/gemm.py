@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.array.config import EngineConfig
 from systolith.golden.numerics.matmul import matmul
+from systolith.golden.numerics.spec import AccSpec
 from systolith.numerics.pairs import Pair
 
-__all__ = ["gemm", "product"]
+__all__ = ["accumulator_of", "gemm", "product"]
 
 
 def gemm(x: NDArray[np.int8], w: NDArray[np.int8]) -> NDArray[np.int32]:
@@ -23,6 +25,7 @@ def product(
     x_scales: NDArray[Any] | None = None,
     w_scales: NDArray[Any] | None = None,
     tensor_scale: float = 1.0,
+    acc: AccSpec | None = None,
 ) -> NDArray[Any]:
     """``x[M, K] @ w[K, N]`` in the formats of ``pair``; None: int8 and int32.
 
@@ -31,4 +34,10 @@ def product(
     if pair is None:
         return gemm(x, w)
     names = (pair.x.name, pair.w.name)
-    return matmul(x, x_scales, w, w_scales, *names, tensor_scale=tensor_scale)
+    return matmul(x, x_scales, w, w_scales, *names, acc, tensor_scale)
+
+
+def accumulator_of(config: EngineConfig) -> AccSpec:
+    """How the engine's stage B adds."""
+    formats = config.array.formats
+    return AccSpec(frac=formats.frac, rounding=formats.rounding) if formats else AccSpec()
