@@ -140,12 +140,12 @@ def test_block_formats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shell, "Instance", partial(engine_instance, MX_TINY))
     port = SimulatedPort(MX_TINY)
     port.run(2000)
-    (pair,), shape = MX_TINY.array.pairs, Gemm(m=2, n=3, k=34)
+    (pair,), shape = MX_TINY.array.pairs, Gemm(m=1, n=2, k=34)
     plan = GemmPlan(config=MX_TINY, gemm=shape, split=Split(), pair=pair)
     x, w, x_scales, w_scales, _ = operands(shape, 7, pair=pair)
     y = run_gemm(EngineLink(port, engine_protocol(MX_TINY)), plan, x, w, x_scales, w_scales)
     wanted = product(pair, x, w, x_scales, w_scales)
-    assert y.dtype == np.float32 and y.shape == (2, 3) and plan.blocks == 2
+    assert y.dtype == np.float32 and y.shape == (1, 2) and plan.blocks == 2
     assert (y.view(np.uint32) == wanted.view(np.uint32)).all() and (y != 0).all()
 
 
@@ -159,7 +159,7 @@ def test_wrong_operands_send_nothing() -> None:
     plan = GemmPlan(config=MX_TINY, gemm=shape, split=Split(), pair=pair)
     x, w, x_scales, w_scales, _ = operands(shape, 7, pair=pair)
     assert x_scales is not None
-    with pytest.raises(ValueError, match="w_scales must be the scale codes of 2 blocks .* mx_tiny"):
+    with pytest.raises(ValueError, match="w_scales must be the scale codes of 2 blocks"):
         run_gemm(link, plan, x, w, x_scales)
     with pytest.raises(ValueError, match="x_scales must be the scale codes of 2 blocks"):
         run_gemm(link, plan, x, w, w_scales=w_scales)

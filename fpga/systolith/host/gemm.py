@@ -83,7 +83,10 @@ def _writes(
     w_scales: NDArray[Any] | None,
 ) -> dict[str, Iterable[Payload]]:
     """Payloads of the operands, by stream."""
-    writes: dict[str, Iterable[Payload]] = {"x_write": plan.x_writes(x), "w_write": plan.w_writes(w)}
+    writes: dict[str, Iterable[Payload]] = {
+        "x_write": plan.x_writes(x),
+        "w_write": plan.w_writes(w),
+    }
     for side, scales, place in (
         ("x", x_scales, plan.x_scale_writes),
         ("w", w_scales, plan.w_scale_writes),
