@@ -99,7 +99,8 @@ def ecp5_cells(block: Block, work: Path) -> dict[str, int]:
     design = emit_design(block, "edge")
     # As a flow sees it: without the initial values of Amaranth's RTLIL, which nothing relies on.
     (work / "edge.v").write_text(design.verilog())
-    script = f"read_verilog edge.v; {FLOWS['ecp5']} -no-rw-check -top {design.top}; tee -o edge.stat stat"
+    flow = f"{FLOWS['ecp5']} -no-rw-check -top {design.top}"
+    script = f"read_verilog edge.v; {flow}; tee -o edge.stat stat"
     run_tool(
         find_tool("yosys"),
         ["-q", "-p", script],
