@@ -381,7 +381,7 @@ class Block32(Elaboratable):
 @pytest.mark.formal
 @pytest.mark.parametrize(("x", "w"), [("e2m1", "e2m1"), ("nvfp4", "nvfp4"), ("e4m3", "e2m1")])
 def test_no_block_overflows(x: str, w: str, tmp_path: Path) -> None:
-    """For every block of legal codes; with one bit less there is one that overflows."""
+    """For every block of legal codes, element by element."""
     bench = Block32(pair(x, w))
     assert bench.config.sum_bits == bench.config.accumulator_bits == pair(x, w).block_bits
     result = prove(to_rtlil(bench), "top", work_dir=tmp_path, mode="prove", depth=2)
