@@ -52,7 +52,7 @@ FAULTS = [
         "p3-p5-alignment-4x2",
         "partial sums from above not masked",
         Band,
-        "Mux(fused, self.n[j], 0)",
+        "Mux(fused, Value.cast(self.n[j]), 0)",
         "self.n[j]",
     ),
     (
@@ -73,7 +73,7 @@ FAULTS = [
         "p4-isolation-corner",
         "partial sums from above not masked",
         Band,
-        "Mux(fused, self.n[j], 0)",
+        "Mux(fused, Value.cast(self.n[j]), 0)",
         "self.n[j]",
     ),
     (
@@ -129,8 +129,8 @@ FAULTS = [
         "p6-conservation",
         "never stops",
         Sequencer,
-        "m.d.sync += running.eq(0)",
-        "pass",
+        "[running.eq(0), use_row.eq(0), last_row.eq(0), use_weight.eq(0)]",
+        "[]",
     ),
     (
         "admission-dispatch",
