@@ -14,8 +14,7 @@ from test_numerics_fp32 import by_softfloat, pairs_of_words
 
 from systolith.golden.numerics.words import INFINITY, NAN, add, pack
 from systolith.numerics.fp32_add import ROUNDINGS, Fp32Add
-from systolith.numerics.fp32_finish import finish
-from systolith.numerics.fp32_narrow import finish_narrow, spare_places
+from systolith.numerics.fp32_finish import finish, spare_places
 from systolith.numerics.fp32_stage import limit_mark
 from systolith.numerics.fp32_term import EXPONENT_BITS, Fp32Term, term_latency
 from systolith.numerics.pairs import PAIRS, pair
@@ -325,10 +324,10 @@ NARROW_FAULTS: list[tuple[Any, str, str, int, str, str]] = [
     (spare_places, "max(1, 1", "max(1, -1", 22, "rne", "sticky bit taken for a discarded one"),
     (spare_places, "max(1, 1", "max(1, -1", 16, "sr", "sticky bit taken for a random one"),
     (limit_mark, "MARK_BITS - 1 - at", "MARK_BITS - 2 - at", 16, "rne", "subnormals too far up"),
-    (finish_narrow, "| kept[0]", "| 1", 7, "rne", "narrow ties away from zero"),
-    (finish_narrow, "tail[-RANDOM_BITS:]", "tail[:RANDOM_BITS]", 7, "sr", "random bits too low"),
-    (finish_narrow, "with m.If(~counted.infinite)", "with m.If(0)", 7, "rz", "overflow infinite"),
-    (finish_narrow, " & moved[-1].replicate(FIELD_BITS)", "", 7, "rne", "cancelled to an exponent"),
+    (finish, "| kept[0]", "| 1", 7, "rne", "narrow ties away from zero"),
+    (finish, "tail[-RANDOM_BITS:]", "tail[:RANDOM_BITS]", 7, "sr", "random bits too low"),
+    (finish, "with m.If(~counted.infinite)", "with m.If(0)", 7, "rz", "overflow infinite"),
+    (finish, "m.If(~added.probe.any())", "m.If(0)", 7, "rne", "cancelled to an exponent"),
 ]
 
 
@@ -351,12 +350,16 @@ def test_planted_faults_of_narrow_sums_are_found(
 
 FAULTS: list[tuple[Any, str, str, str]] = [
     (Fp32Add, "near = shift_right(", "near = (lambda m, v, n, _: v >> n)(", "no sticky bit"),
-    (finish, "guard & (sticky | kept[0])", "guard & ~(~sticky & ~guard)", "ties away from zero"),
-    (finish, "part | added.limit[: len(part)]", "part", "subnormals moved too far"),
-    (finish, "~(added.differ & ~added.sum.any())", "1", "cancellation to -0"),
+    (finish, "| kept[0]", "| 1", "ties away from zero"),
+    (Fp32Add, " | limit_mark(aligned.field)", "", "subnormals moved too far"),
+    (finish, "~(added.differ & empty)", "1", "cancellation to -0"),
+    (finish, "m.If(~added.probe.any())", "m.If(0)", "cancellation to an exponent"),
+    (finish, "counted.infinite | counted.over", "counted.infinite", "overflow to NaN"),
     (Fp32Add, "(fraction.any() | opposed)", "fraction.any()", "infinities do not cancel to NaN"),
-    (finish, "change = Cat(carry | ~hidden", "change = Cat(carry", "exponent after one place"),
-    (Fp32Term, "far.eq(above <= -(1 << _DOWN_BITS))", "far.eq(0)", "shift wraps at 32 places"),
+    (finish, "[:FIELD_BITS]  # the field less one", "[:7]", "short exponent"),
+    (Fp32Term, "far.eq(low)", "far.eq(0)", "shift wraps at 32 places"),
+    (Fp32Term, "above[:_DOWN_BITS].any())", "1)", "shift of just 32 places"),
+    (Fp32Term, "above[FIELD_BITS:].any() | ", "", "overflow wraps"),
     (Fp32Term, "part[: width - precise].any()", "part[width - precise - 1]", "short sticky bit"),
     (Fp32Term, "(large & part[-1])", "large", "zero times a large scale"),
     (Fp32Term, "flags.nan | (flags.plus & flags.minus)", "flags.nan", "both infinities"),

@@ -103,12 +103,12 @@ class BlockSizes:
     @property
     def drain_lead(self) -> int:
         """Cycles from an accumulator's command to stage B's for the same row."""
-        return self.memory.latency + self.sum_registers + 2
+        return self.memory.latency + self.sum_registers + 1
 
     @property
     def drain_read(self) -> int:
         """Cycles from stage B's command to its accumulator's address, less the register there."""
-        return self.scale_cycles + term_latency(self.term_width) - 2
+        return 1 + self.scale_cycles + term_latency(self.term_width) - 2
 
     @property
     def drain_write(self) -> int:

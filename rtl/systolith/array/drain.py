@@ -111,14 +111,8 @@ class Drain(Block):
         ]
         if config.small_scales:
             m.d.comb += scaled.significand.eq(code.significand)
-        m.d.comb += self.row.eq(
-            marched(
-                m,
-                scaled,
-                config.drain_lead - 1 - latency,
-                spacing=size,
-                tokens=("valid", "last"),
-                start="valid",
-            )
-        )
+        rest = config.drain_lead - 1 - latency
+        if rest:
+            scaled = marched(m, scaled, rest, spacing=size, tokens=("valid", "last"), start="valid")
+        m.d.comb += self.row.eq(scaled)
         return m

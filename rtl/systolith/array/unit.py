@@ -6,7 +6,7 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import bits_for
+from amaranth.utils import bits_for, ceil_log2
 
 from systolith.array.accumulator import Accumulator
 from systolith.array.band_row import band_signature
@@ -171,13 +171,14 @@ class BandUnit(Block):
             ]
         busy = picked([a.busy for a in sums], self.read_tile)
         if stages:
-            scaled_busy = picked([bit for stage in stages for bit in stage.busy], self.read_tile)
+            shared = ceil_log2(len(sums) // len(stages))
+            scaled_busy = picked([stage.busy for stage in stages], self.read_tile[shared:])
             busy = Mux(self.read_scaled, scaled_busy, busy) if config.plain else scaled_busy
         for k in range(array.tile):
             word = picked([accumulator.r_data[k] for accumulator in sums], self.read_pick[k])
             if stages:
-                words = [word[k] for stage in stages for word in stage.r_data]
-                scaled = picked(words, self.read_pick[k])
+                words = [stage.r_data[k] for stage in stages]
+                scaled = picked(words, self.read_pick[k][shared:])
                 word = Mux(self.read_pick_scaled[k], scaled, word) if config.plain else scaled
             m.d.comb += self.read_word[k].eq(word)
         m.d.comb += [self.read_busy.eq(busy), self.start.eq(weights.start)]
@@ -219,6 +220,8 @@ class BandUnit(Block):
                 stage.w_en.eq(self.w_scale.en[mine]),
                 stage.r_addr.eq(self.read_addr),
             ]
+            if tiles > 1:
+                m.d.comb += stage.r_tile.eq(self.read_tile)  # its low bits
             row = stage.onward
         m.d.comb += [
             self.right_block.eq(row),

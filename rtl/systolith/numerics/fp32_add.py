@@ -8,8 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hierarchy import Block
 from systolith.numerics.fp32 import FIELD_BITS, FRACTION_BITS, fp32
-from systolith.numerics.fp32_finish import SPARE, finish
-from systolith.numerics.fp32_narrow import finish_narrow, spare_places
+from systolith.numerics.fp32_finish import finish, spare_places
 from systolith.numerics.fp32_stage import MARK_BITS, SIGNIFICAND, limit_mark, register
 from systolith.numerics.lfsr import RANDOM_BITS
 from systolith.numerics.shifters import shift_right
@@ -38,8 +37,7 @@ class Fp32Add(Block):
         1 order    larger magnitude first, distance of the exponents
         2 align    smaller significand down, lost bits into sticky; NaN and infinity found
         3 add      sum or difference; how far it may move up before it is subnormal
-        4, 5       IEEE 754 (the default): :func:`systolith.numerics.fp32_finish.finish`
-                   else:                   :func:`systolith.numerics.fp32_narrow.finish_narrow`
+        4, 5       up to the first one, round: :func:`systolith.numerics.fp32_finish.finish`
 
     Operands may have all 23 fraction bits, whatever the sum keeps: a term is rounded to binary32
     before it meets a narrower accumulator.
@@ -76,7 +74,6 @@ class Fp32Add(Block):
         check_accumulator(frac, rounding)
         self.frac = frac
         self.rounding = rounding
-        self.full = frac == FRACTION_BITS and rounding == "rne"
         ports: dict[str, Any] = {"a": In(fp32), "b": In(fp32), "total": Out(fp32)}
         if rounding == "sr":
             ports["random"] = In(RANDOM_BITS)
@@ -84,7 +81,9 @@ class Fp32Add(Block):
 
     @property
     def module_name(self) -> str:
-        return "fp32_add" if self.full else f"fp32_add_{self.frac}_{self.rounding}"
+        if (self.frac, self.rounding) == (FRACTION_BITS, "rne"):
+            return "fp32_add"
+        return f"fp32_add_{self.frac}_{self.rounding}"
 
     @staticmethod
     def loop_cycles(memory_latency: int) -> int:
@@ -97,7 +96,7 @@ class Fp32Add(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        spare = SPARE if self.full else spare_places(self.frac, self.rounding)
+        spare = spare_places(self.frac, self.rounding)
         aligned_bits = SIGNIFICAND + spare
 
         # 1: order by magnitude. Subnormals have the exponent of field 1, and no hidden one.
@@ -159,7 +158,7 @@ class Fp32Add(Block):
             {
                 "sum": aligned_bits + 1,
                 "field": FIELD_BITS,
-                "limit": MARK_BITS,
+                "probe": MARK_BITS,
                 "sign": 1,
                 "differ": 1,
                 "special": 1,
@@ -172,23 +171,19 @@ class Fp32Add(Block):
         # One more bit at the bottom carries the one of the two's complement into the same adder.
         whole = Signal(aligned_bits + 2)
         m.d.comb += whole.eq(Cat(aligned.differ, large) + Cat(aligned.differ, addend))
+        total = Cat(whole[1 : aligned_bits + 1], whole[aligned_bits + 1] & ~aligned.differ)
         m.d.sync += [
-            added.sum.eq(
-                Cat(whole[1 : aligned_bits + 1], whole[aligned_bits + 1] & ~aligned.differ)
-            ),
+            added.sum.eq(total),
             added.field.eq(aligned.field),
-            added.limit.eq(limit_mark(aligned.field)),
+            added.probe.eq(total[-MARK_BITS:] | limit_mark(aligned.field)),
             added.sign.eq(aligned.sign),
             added.differ.eq(aligned.differ),
             added.special.eq(aligned.special),
             added.nan.eq(aligned.nan),
         ]
 
-        if self.full:
-            m.d.comb += self.total.eq(finish(m, added))
-        else:
-            random = self.random if self.rounding == "sr" else Const(0)
-            m.d.comb += self.total.eq(finish_narrow(m, added, self.frac, self.rounding, random))
+        random = self.random if self.rounding == "sr" else Const(0)
+        m.d.comb += self.total.eq(finish(m, added, self.frac, self.rounding, random))
         return m
 
 

@@ -130,11 +130,13 @@ class Fp32Term(Block):
             m.d.sync += cut.eq(part << precise + 1 - width)
         else:
             m.d.sync += cut.eq(Cat(part[: width - precise].any(), part[width - precise :]))
-        large = above >= (1 << FIELD_BITS) - 2
+        # Compared with constants by hand: above >= 254, and above <= -32.
+        large = ~above[-1] & (above[FIELD_BITS:].any() | above[1:FIELD_BITS].all())
+        low = above[-1] & ~(above[_DOWN_BITS:].all() & above[:_DOWN_BITS].any())
         m.d.comb += above.eq(exponent - taken)
         m.d.sync += [
-            down.eq(Mux(above < 0, -above, 0)),
-            far.eq(above <= -(1 << _DOWN_BITS)),
+            down.eq(Mux(above[-1], -above[:_DOWN_BITS], 0)),
+            far.eq(low),
             field.eq(above),
             placed_mark.eq(mark),
             placed_mark.infinite.eq(mark.infinite | (large & part[-1])),

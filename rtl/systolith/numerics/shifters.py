@@ -6,7 +6,7 @@ expressions small: slicing an expression again and again would copy it every tim
 
 from collections.abc import Iterable
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 __all__ = ["leading_zeros", "normalise", "powers_below", "shift_left", "shift_right"]
 
@@ -63,22 +63,36 @@ def normalise(
 
 def leading_zeros(m: Module, value: Value, name: str) -> Value:
     """Zeros above the first one of ``value``; meaningless if there is no one."""
-    levels = len(powers_below(len(value)))
-    # From pairs up: each node knows whether its part is empty and where its first one is.
+    levels = -(-len(powers_below(len(value))) // 2)
+    # Four parts make the next larger one: each knows whether it is empty, and where its first
+    # one is.
     empty: list[Value] = [~bit for bit in reversed(list(value))]
-    empty += [Cat(0)] * ((1 << levels) - len(empty))
-    where: list[Value] = [Cat() for _ in empty]
+    empty += [Const(1, 1)] * ((1 << 2 * levels) - len(empty))
+    where: list[Value] = [Const(0, 0) for _ in empty]
     for level in range(levels):
-        pairs = range(0, len(empty), 2)
-        counts = []
-        for at in pairs:
-            count = Signal(level + 1, name=f"{name}_{level}_{at >> 1}")
-            m.d.comb += count.eq(Cat(Mux(empty[at], where[at + 1], where[at]), empty[at]))
+        counts: list[Value] = []
+        for at in range(0, len(empty), 4):
+            first = Signal(2, name=f"{name}_first_{level}_{at >> 2}")
+            count = Signal(2 * level + 2, name=f"{name}_{level}_{at >> 2}")
+            a, b, c = empty[at : at + 3]
+            m.d.comb += [
+                first.eq(Cat(a & (~b | c), a & b)),
+                count.eq(
+                    Cat(
+                        Mux(
+                            first[1],
+                            Mux(first[0], where[at + 3], where[at + 2]),
+                            Mux(first[0], where[at + 1], where[at]),
+                        ),
+                        first,
+                    )
+                ),
+            ]
             counts.append(count)
-        both = []
-        for at in pairs:
-            none = Signal(name=f"{name}_none_{level}_{at >> 1}")
-            m.d.comb += none.eq(empty[at] & empty[at + 1])
+        both: list[Value] = []
+        for at in range(0, len(empty), 4):
+            none = Signal(name=f"{name}_none_{level}_{at >> 2}")
+            m.d.comb += none.eq(Cat(empty[at : at + 4]).all())
             both.append(none)
         empty, where = both, counts
     return where[0]
