@@ -65,8 +65,8 @@ def block_operands(rng: np.random.Generator, formats: Pair, gemm: Gemm) -> Opera
 
 
 def usable_splits(config: EngineConfig, formats: Pair) -> list[Split]:
-    tallest = formats.block or config.array.rows
-    return [s for s in legal_splits(config.array) if config.array.rows // s.row_groups <= tallest]
+    fits = not formats.block or config.array.band_rows <= formats.block
+    return legal_splits(config.array) if fits else []
 
 
 def bits(y: NDArray[Any]) -> list[int]:

@@ -121,8 +121,9 @@ def test_n_tiles_go_inside_where_stage_b_would_wait() -> None:
 
 def test_a_k_segment_is_added_in_its_own_formats() -> None:
     rng = np.random.default_rng(seed=3)
-    for split in usable_splits(MODEL, pair("e4m3", "e4m3")):
-        model, segments = _dirty(MODEL), []
+    splits = [(c, s) for c in (MODEL, TALL) for s in usable_splits(c, pair("e4m3", "e4m3"))]
+    for config, split in splits:
+        model, segments = _dirty(config), []
         for n, (x_fmt, w_fmt, k) in enumerate(
             [("e4m3", "e2m1", 70), ("mxint16", "mxint8", 32), ("e5m2", "e3m2", 33)]
         ):
@@ -131,7 +132,7 @@ def test_a_k_segment_is_added_in_its_own_formats() -> None:
             x, w, x_scales, w_scales = operands
             segments.append(Segment(x, x_scales, w, w_scales, x_fmt, w_fmt))
             plan = GemmPlan(
-                config=MODEL, gemm=gemm, split=split, pair=pair(x_fmt, w_fmt), accumulate=n > 0
+                config=config, gemm=gemm, split=split, pair=pair(x_fmt, w_fmt), accumulate=n > 0
             )
             y = _run(model, plan, operands)
         assert bits(y) == bits(matmul_segments(segments))
@@ -168,10 +169,12 @@ REFUSALS: list[tuple[dict[str, Any], str]] = [
     ({"pair": None}, r"pair must be one of int8xint8, .* on blocks, not None"),
     ({"config": tiny}, r"pair must be None on tiny, whose array has no formats, not e4m3xe2m1"),
     (
-        {"split": Split()},
-        r"split 1x1 makes groups of 64 rows, more than a block of 32 elements of e4m3xe2m1: ch",
+        {
+            "config": replace(TALL, array=replace(TALL.array, row_bands=2)),
+            "pair": pair("nvfp4", "nvfp4"),
+        },
+        r"array\.row_bands must be 4 or more for nvfp4xnvfp4, not 2: a band of 32 rows is taller",
     ),
-    ({"pair": pair("nvfp4", "nvfp4")}, r"groups of 32 rows, more than a block of 16 .* 4 or more"),
     ({"share": "k", "gemm": Gemm(m=1, n=1, k=64)}, r"share must be n for e4m3xe2m1"),
     (
         {"split": Split(row_groups=4), "n_inside": True},
@@ -241,11 +244,14 @@ def test_codes_of_commands() -> None:
         ({"x_form": x["int8"]}, Code.BAD_FORMAT),  # no pair
         ({"x_form": 15}, Code.BAD_FORMAT),  # no format
         ({"w_form": w["nvfp4"]}, Code.BAD_FORMAT),
-        ({**nvfp4}, Code.BAD_FORMAT),  # 32 rows, blocks of 16
+        ({**nvfp4}, Code.OK),  # 32 rows, two blocks of 16
+        ({**nvfp4, "n_inside": 1}, Code.OK),
         ({**nvfp4, "rows_log2": 1}, Code.OK),
         ({**nvfp4, "rows_log2": 0}, Code.OK),
         ({**nvfp4, "rows_log2": 0, "n_inside": 1}, Code.BAD_FORMAT),  # two tiles a block
-        ({"rows_log2": 3}, Code.BAD_FORMAT),  # 64 rows
+        ({"rows_log2": 3}, Code.OK),  # 64 rows
+        ({"rows_log2": 3, "n_inside": 1}, Code.OK),
+        ({"rows_log2": 3, "x_form": x["mxint16"], "n_inside": 1}, Code.BAD_FORMAT),
         ({"rows_log2": 1, "n_inside": 1}, Code.BAD_FORMAT),
         ({"x_form": x["mxint16"], "n_inside": 1}, Code.BAD_FORMAT),  # two passes
         ({"x_form": x["mxint16"]}, Code.OK),

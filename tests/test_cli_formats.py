@@ -41,12 +41,8 @@ MISTAKES = [
         "int8 x e2m1 is not a legal pair of formats; int8 goes with int8, int4",
     ),
     (
-        ("perf", "-c", "asic128", "--gemm", "4,64,100", "--acts", "e4m3"),
-        "split 1x1 makes groups of 128 rows, more than a block of 32 elements of e4m3xe4m3",
-    ),
-    (
-        ("simulate", "-c", "asic128", "--gemm", "1,1,1", "--acts", "nvfp4", "--split", "4x1"),
-        "choose one with 8 or more row groups",
+        ("perf", "-c", "tall.toml", "--gemm", "4,64,100", "--acts", "nvfp4", "--split", "auto"),
+        "array.row_bands must be 4 or more for nvfp4xnvfp4, not 2: a band of 32 rows is taller",
     ),
     (
         ("simulate", "-c", "tiny", "--gemm", "2,3,4", "--acts", "e4m3", "--x", "x.npy"),
@@ -69,6 +65,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=lambda value: str(value)[:60])
 def test_mistakes(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    (tmp_path / "tall.toml").write_text(to_toml(block_config(None, rows=64, row_bands=2)))
     np.save(tmp_path / "x.npy", np.zeros((2, 4)))
     np.save(tmp_path / "i.npy", np.full((2, 4), 9, np.int8))
     np.save(tmp_path / "nan.npy", np.full((2, 4), np.nan, np.float32))
@@ -99,6 +96,8 @@ def test_formats_of_a_prediction(tmp_path: Path) -> None:
     assert "formats" not in enabled
     assert _json(*own, cwd=tmp_path)["weights"] == "int8"  # its first pair
     assert _json(*own, "--weights", "e2m1", cwd=tmp_path)["formats"]["acts"] == "e2m1"
+    tall = ("perf", "-c", "asic128", "--gemm", "4,64,100", "--acts", "e4m3")  # four blocks high
+    assert _json(*tall, cwd=tmp_path)["split_used"] == "1x1"
 
 
 def test_generate_for_formats(tmp_path: Path) -> None:

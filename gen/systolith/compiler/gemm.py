@@ -75,16 +75,15 @@ class GemmPlan(GemmTiling):
     def x_scale_writes(self, scales: Codes) -> Iterator[Payload]:
         """Payloads of ``x_scale`` that place the scales [M, blocks] of X.
 
-        A block's scale belongs to its last K tile, in the last row band and the first column band
-        of every group.
+        A block's scale belongs to its last K tile, in the last row band of the block and the first
+        column band of every group.
         """
         self._expect("x_scales", scales, (self.gemm.m, self.blocks))
-        bottom = self.config.array.row_bands // self.split.row_groups - 1
-        row_mask = col_mask = 0
-        for part in self.parts:
-            row_mask |= 1 << part.group.row + bottom
-            col_mask |= 1 << part.group.col
         for block in range(self.blocks):
+            row_mask = col_mask = 0
+            for part in self.parts:
+                row_mask |= 1 << self._last_band(part, block)
+                col_mask |= 1 << part.group.col
             for m in range(self.gemm.m):
                 yield {
                     "data": int(scales[m, block]),
@@ -96,27 +95,27 @@ class GemmPlan(GemmTiling):
     def w_scale_writes(self, scales: Codes, *, pad: int = 0) -> Iterator[Payload]:
         """Payloads of ``w_scale`` that place the scales [blocks, N] of W.
 
-        They belong to the weight tile that ends the block, in the last row band of every group;
-        ``pad`` fills words that cross N.
+        They belong to the weight tile that ends the block, in the last row band of the block in
+        every group; ``pad`` fills words that cross N.
         """
         self._expect("w_scales", scales, (self.blocks, self.gemm.n))
         array = self.config.array
         padded = _padded(scales, array.tile, pad)
-        ends = {self._last_tile(block): block for block in range(self.blocks)}
+        ends: dict[int, list[int]] = {}  # blocks that end in a K tile
+        for block in range(self.blocks):
+            ends.setdefault(self._last_tile(block), []).append(block)
         for part in self.parts:
-            group = part.group
             for tile, (kt, nt) in enumerate(self.order(part)):
-                if kt not in ends:
-                    continue
-                for q in range(group.col_bands):
-                    for t, n in self._columns(nt, q):
-                        yield {
-                            "data": _pack(padded[ends[kt], n : n + array.tile], 8),
-                            "addr": self.w_base // array.band_rows + tile,
-                            "tile": t,
-                            "row_mask": 1 << group.row + group.row_bands - 1,
-                            "col_mask": 1 << group.col + q,
-                        }
+                for block in ends.get(kt, []):
+                    for q in range(part.group.col_bands):
+                        for t, n in self._columns(nt, q):
+                            yield {
+                                "data": _pack(padded[block, n : n + array.tile], 8),
+                                "addr": self.w_base // array.band_rows + tile,
+                                "tile": t,
+                                "row_mask": 1 << self._last_band(part, block),
+                                "col_mask": 1 << part.group.col + q,
+                            }
 
     def y_requests(self) -> list[Payload]:
         """Payloads of ``y_request`` that read Y, in the order :meth:`y_gather` expects."""
@@ -166,7 +165,13 @@ class GemmPlan(GemmTiling):
 
     def _last_tile(self, block: int) -> int:
         """K tile that ends ``block``."""
-        return min((block + 1) * self.passes, ceil_div(self.gemm.k, self.rows)) - 1
+        k_tile = block // self.stacked  # if a block is not several of them
+        return min((k_tile + 1) * self.passes, ceil_div(self.gemm.k, self.rows)) - 1
+
+    def _last_band(self, part: Part, block: int) -> int:
+        """Row band of the group of ``part`` that ends the segment of ``block``."""
+        segment = block % self.stacked
+        return part.group.row + (segment + 1) * (part.group.row_bands // self.stacked) - 1
 
     def _expect(
         self, name: str, value: Codes, shape: tuple[int, int], form: Format | None = None

@@ -47,6 +47,10 @@ class GemmTiling:
     share K instead, and the read-out adds their partial results, which is exact for int32 and
     refused for block formats, whose sums are rounded in the order of K.
 
+    A block takes several K tiles of a low group, one of a group as tall as itself. In a taller
+    group a K tile holds several blocks, one below the other: each adds its sum to that of the
+    block above it, so that the order of K stays.
+
     Parameters
     ----------
     config
@@ -59,7 +63,7 @@ class GemmTiling:
         Dimension that is shared out between groups.
     n_inside
         Order of the tile loops: N tiles in the inner one. None chooses: N tiles inside where
-        stage B would otherwise hold the array up, because a block is a single tile.
+        stage B would otherwise hold the array up, because no block takes several tiles.
     accumulate
         Add to what the accumulators hold.
     x_base, w_base, y_base
@@ -120,11 +124,11 @@ class GemmTiling:
     def _check_block(self, block: int) -> None:
         array = self.config.array
         name = self.pair.name if self.pair else ""
-        if self.rows > block:
+        if array.band_rows > block:
             raise ValueError(
-                f"split {self.split} makes groups of {self.rows} rows, more than a block of "
-                f"{block} elements of {name}: choose one with {array.rows // block} or more "
-                "row groups"
+                f"array.row_bands must be {array.rows // block} or more for {name}, not "
+                f"{array.row_bands}: a band of {array.band_rows} rows is taller than a block of "
+                f"{block} elements"
             )
         if self.share == "k":
             raise ValueError(f"share must be n for {name}: block formats never share K, not k")
@@ -154,6 +158,11 @@ class GemmTiling:
     def passes(self) -> int:
         """K tiles that make a block."""
         return max(1, self.block // self.rows)
+
+    @property
+    def stacked(self) -> int:
+        """Blocks that lie one below the other in a group, ``g``: each a segment of the group."""
+        return max(1, self.rows // self.block) if self.block else 1
 
     @property
     def rows(self) -> int:
@@ -215,12 +224,13 @@ class GemmTiling:
             return self.n_inside
         if not self.block or self.passes * self.digits > 1:
             return False
-        # A block a tile: an output returns to stage B's adder, whose loop is A cycles long, after
-        # one tile, or after all N tiles.
+        # An output returns to stage B's adder after one tile, or after all N tiles. The way takes
+        # A cycles, and those that a row needs from the first segment's sums to the last one's.
         config, m = self.config, self.gemm.m
-        held_up = config.loop_cycles > max(config.array.band_rows, config.unit_lanes * m)
+        loop = config.loop_cycles + self.block * (self.stacked - 1)
+        held_up = loop > max(config.array.band_rows, config.unit_lanes * m)
         several = max(len(part.n_tiles) for part in self.parts) > 1
-        return held_up and several and self.blocks > 1
+        return held_up and several and self.blocks > self.stacked
 
     def order(self, part: Part) -> list[tuple[int, int]]:
         """Tiles (along K, along N) of ``part`` as they run."""

@@ -33,15 +33,17 @@ row `i`, appears at word `y_base + t*m + i` of the accumulators of the group's l
 
 **Block formats.** An engine with scaled formats (MX, NVFP4) has more ports and fields, marked
 below. `x_form` and `w_form` choose among the enabled formats: {forms}. A block of `L` elements (32;
-NVFP4 16) takes `L / R_g` K tiles, the last block perhaps fewer; a group taller than a block is
-refused. The scale of row `i` in a block sits at the word of X of that row in the block's *last* K
-tile, in the group's last row band and first column band; the scales of W at the number of the
-block's last weight tile (its first word divided by `r`), in the group's last row band. Results are
-binary32, in memories of their own at the addresses of Y (`scaled` of `y_request`). A GEMM whose K
-has stretches of different formats is one command for each, accumulating. The exact sums of blocks
-pass through the int32 words of the same addresses, which a command of block formats leaves
-undefined. Codes of 16 bits are stored whole; the engine runs their tiles once for each pair of
-8-bit digits.
+NVFP4 16) takes `L / R_g` K tiles, the last block perhaps fewer. The scale of row `i` in a block
+sits at the word of X of that row in the block's *last* K tile, in the last of the block's row bands
+and the group's first column band; the scales of W at the number of the block's last weight tile
+(its first word divided by `r`), in the last of the block's row bands. In a group taller than a
+block `g = R_g / L` blocks of every K tile lie one below the other, each in row bands of its own;
+the sums pass from one to the next, so the words of Y in the last row band of each of them are
+overwritten too. Scales of blocks beyond K are ignored. Results are binary32, in memories of their
+own at the addresses of Y (`scaled` of `y_request`). A GEMM whose K has stretches of different
+formats is one command for each, accumulating. The exact sums of blocks pass through the int32 words
+of the same addresses, which a command of block formats leaves undefined. Codes of 16 bits are
+stored whole; the engine runs their tiles once for each pair of 8-bit digits.
 
 **Batches.** `follow` tells how many commands follow at once; all of a batch share one earliest
 start, so that a GEMM whose N tiles are shared out starts on all groups in the same cycle.
@@ -108,12 +110,14 @@ def _forms(config: EngineConfig) -> str:
 def _block_time(config: EngineConfig) -> list[str]:
     return [
         f"With block formats one unit of stage B serves `U` = {config.unit_lanes} columns in turn,",
-        f"and its loop from accumulator to accumulator takes `A` = {config.loop_cycles} cycles.",
+        f"and its loop from accumulator to accumulator takes `A` = {config.loop_cycles} cycles;",
+        "in a group taller than a block, with `g = R_g / L` of them, `A` is `L * (g - 1)` longer.",
         "`tiles` then counts each tile once for every pair of digits, `T` is `(U - 1) * (m - 1)`",
         "longer, and `period = max(m, r, U*m / p, A / p)`, rounded up; `p` is the largest power of",
         "two of the tiles from one complete block to the next (the last block's, if it is short).",
-        "`A / p` falls away if K is one block. With `n_inside`, which needs blocks of one tile,",
-        "`p` is 1 in `U*m / p` and that of `n_tiles` in `A / p`. The bands are busy for",
-        "`tiles * period + max(0, U*m - period)` cycles.",
+        "`A / p` falls away if K is one tile or one block. With `n_inside`, which needs blocks of",
+        "one tile, `p` is 1 in `U*m / p` and that of `n_tiles` in `A / p`. The bands are busy for",
+        "`tiles * period + max(0, U*m - period) + L * (g - 1)` cycles, and a command that",
+        "accumulates waits for the same `L * (g - 1)` more.",
         "",
     ]

@@ -32,7 +32,8 @@ class Estimate:
     bound_by
         The largest loss: tiles wait for ``weights`` (M < r); ``edge``: ragged or idle parts of the
         array; ``fill``: pipeline and skew; ``digits``: elements in several passes; ``stage-b``:
-        tiles wait for the rounding of blocks; ``activations``: none, a row enters in every cycle.
+        tiles wait for the rounding of blocks, or for sums that pass from block to block;
+        ``activations``: none, a row enters in every cycle.
     split
         The split it holds for.
     """
@@ -123,7 +124,8 @@ def estimate(config: EngineConfig, gemm: Gemm, split: Split, pair: Pair | None =
 def best_split(config: EngineConfig, gemm: Gemm, pair: Pair | None = None) -> Split:
     """The split with the fewest cycles among those that fit; the least split of equals.
 
-    With block formats, groups are at most as tall as a block. ``pair`` is as in :func:`estimate`.
+    ``pair`` is as in :func:`estimate`. Block formats allow every split: a group that is taller than
+    a block pays with the time of its loop, and wins where there are few N tiles to share out.
 
     Raises
     ------

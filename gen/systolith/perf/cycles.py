@@ -14,6 +14,7 @@ __all__ = [
     "command_pair",
     "command_tiles",
     "port_delay",
+    "stacked_blocks",
     "tile_period",
 ]
 
@@ -29,6 +30,11 @@ def command_pair(config: EngineConfig, command: Mapping[str, int]) -> Pair | Non
 def block_tiles(config: EngineConfig, command: Mapping[str, int], block: int) -> int:
     """K tiles of ``R_g`` rows that make a block of ``block`` elements along K."""
     return max(1, block // (config.array.band_rows << command["rows_log2"]))
+
+
+def stacked_blocks(config: EngineConfig, command: Mapping[str, int], block: int) -> int:
+    """Blocks that lie one below the other in the group, ``g``."""
+    return max(1, (config.array.band_rows << command["rows_log2"]) // block)
 
 
 def command_tiles(config: EngineConfig, command: Mapping[str, int]) -> int:
@@ -47,12 +53,14 @@ def tile_period(config: EngineConfig, command: Mapping[str, int]) -> int:
 
     ``max(M, r, T)`` for plain integers. A unit of stage B serves ``U`` columns in turn: it takes
     ``U*M`` cycles for a tile that completes a block, and ``A`` cycles from a block of an output to
-    its next one. With block formats the period is also at least
+    its next one. Where ``g`` blocks of ``L`` rows lie one below the other, a sum passes through
+    all of them before it returns to the first one, ``A + L*(g-1)`` cycles later. With block
+    formats the period is also at least
 
     - ``ceil(U*M / 2^s)``, 2^s the largest power of two of tiles between two completed blocks: the
       passes of the last block, which may be short, or 1 with N tiles inside;
-    - ``ceil(A / 2^s)``, if there is more than one block, with the same s, or N tiles inside: the
-      largest power of two of N tiles.
+    - ``ceil((A + L*(g-1)) / 2^s)``, if a sum returns because there are more than ``g`` blocks,
+      with the same s, or N tiles inside: the largest power of two of N tiles.
     """
     m = command["m"]
     period = max(m, config.array.band_rows, config.array.tile)
@@ -71,8 +79,16 @@ def tile_period(config: EngineConfig, command: Mapping[str, int]) -> int:
     return max(
         period,
         -(-config.unit_lanes * m // (1 << drains)),
-        -(-config.loop_cycles // (1 << loop)) if again else 0,
+        -(-(config.loop_cycles + _descent(config, command)) // (1 << loop)) if again else 0,
     )
+
+
+def _descent(config: EngineConfig, command: Mapping[str, int]) -> int:
+    """Cycles from a row's sums in the first block of a group to those in its last, ``L*(g-1)``."""
+    pair = command_pair(config, command)
+    if pair is None or not pair.block:
+        return 0
+    return pair.block * (stacked_blocks(config, command, pair.block) - 1)
 
 
 def port_delay(config: EngineConfig) -> int:
@@ -99,11 +115,16 @@ def command_cycles(config: EngineConfig, command: Mapping[str, int]) -> int:
 
 
 def _occupancy(config: EngineConfig, command: Mapping[str, int]) -> int:
-    """Cycles from a command's start to the earliest start of the next one on its bands."""
+    """Cycles from a command's start to the earliest start of the next one on its bands.
+
+    The last rows keep stage B busy for ``U`` cycles each. Each block of a group reads the sums of
+    the one above it, so its results have to stay for as long as a row needs to get down.
+    """
     period = tile_period(config, command)
     pair = command_pair(config, command)
     drain = config.unit_lanes * command["m"] if pair and pair.block else 0
-    return command_tiles(config, command) * period + max(0, drain - period)
+    busy = command_tiles(config, command) * period + max(0, drain - period)
+    return busy + _descent(config, command)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +154,8 @@ class BandClock:
     ``F[i, j]`` is the next start of band (i, j) in its own frame. A group starts at
     ``A = max(F[i, j] - lag)`` over its members, ``lag`` being how far a member runs behind the
     leader (``r`` a row band, ``c`` a column band), and not before it was dispatched. Each tile
-    advances A by its period, and the last rows of a block by what stage B still needs for them;
+    advances A by its period, the last rows of a block by what stage B still needs for them, and
+    blocks one below the other by the time that a sum takes from the first to the last of them;
     then ``F[i, j] = A + lag``.
 
     Parameters
@@ -159,7 +181,8 @@ class BandClock:
         }
         start = max(self.free[band] - lag for band, lag in lags.items())
         if command["accumulate"]:
-            start += self.config.accumulate_gap
+            # The first block needs what the lowest band wrote, which is so far behind.
+            start += self.config.accumulate_gap + _descent(self.config, command)
         start = max(start, earliest)
         end = start + _occupancy(self.config, command)
         for band, lag in lags.items():

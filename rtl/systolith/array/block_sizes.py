@@ -89,6 +89,23 @@ class BlockSizes:
         return max(max(1, pair.block // self.array.band_rows) for pair in self.block_pairs)
 
     @cached_property
+    def chain_cycles(self) -> int:
+        """Most cycles by which the last of the blocks in a group's rows is behind the first one.
+
+        ``L*(g-1)``, with ``g`` blocks of ``L`` elements one below the other in all rows.
+        """
+        rows = self.array.rows
+        stacked = [
+            rows - pair.block for pair in self.block_pairs if pair.block >= self.array.band_rows
+        ]
+        return max([0, *stacked])
+
+    @property
+    def chained(self) -> bool:
+        """Whether a group can be taller than a block: its binary32 sums go from band to band."""
+        return self.chain_cycles > 0
+
+    @cached_property
     def unit_lanes(self) -> int:
         """Columns ``U`` that one unit of stage B serves in turn."""
         array, formats = self.array, self.array.formats

@@ -31,6 +31,6 @@ _MEANINGS = {
     Code.W_RANGE: "w_base + k_tiles * n_tiles * r exceeds the weight banks",
     Code.Y_RANGE: "y_base + n_tiles * m exceeds the accumulator banks",
     Code.BUSY: "idle_only is set and a band of the group has work of a group of another shape",
-    Code.BAD_FORMAT: "the pair of formats is not enabled, the group is taller than a block, or "
+    Code.BAD_FORMAT: "the pair of formats is not enabled or its blocks are lower than a band, or "
     "n_inside is set though a block takes several tiles",
 }

@@ -83,6 +83,11 @@ class EngineConfig(BlockSizes):
         return max(gap, self.loop_cycles + 1) if self.scaled else gap
 
     @property
+    def longest_gap(self) -> int:
+        """The same of a command on all rows: its first block needs what the lowest band wrote."""
+        return self.accumulate_gap + self.chain_cycles
+
+    @property
     def acc_delay(self) -> int:
         """Cycles from an activation's address to its result's command at the accumulators.
 
@@ -117,7 +122,11 @@ class EngineConfig(BlockSizes):
         """Bits of a tile period."""
         if self.scaled:
             return bits_for(
-                max(self.max_m * self.unit_lanes, self.array.band_rows, self.loop_cycles)
+                max(
+                    self.max_m * self.unit_lanes,
+                    self.array.band_rows,
+                    self.loop_cycles + self.chain_cycles,
+                )
             )
         return bits_for(max(self.max_m, self.array.band_rows))
 
@@ -180,8 +189,9 @@ class EngineConfig(BlockSizes):
         if not self.scaled:
             return longest
         # Every tile once for each pair of digits, at most U times as long, and the last drain.
-        slow = max(longest * self.unit_lanes, self.max_tiles * self.loop_cycles)
-        return slow * self.array.digits**2 + self.max_m * self.unit_lanes
+        loop = self.loop_cycles + self.chain_cycles
+        slow = max(longest * self.unit_lanes, self.max_tiles * loop)
+        return slow * self.array.digits**2 + self.max_m * self.unit_lanes + self.chain_cycles
 
     @property
     def backlog_log2(self) -> int:
@@ -200,5 +210,5 @@ class EngineConfig(BlockSizes):
     @cached_property
     def time_width(self) -> int:
         """Bits of the time, relative to now, at which a band is free of all its queued work."""
-        ahead = (1 << self.backlog_log2) + self.accumulate_gap
+        ahead = (1 << self.backlog_log2) + self.longest_gap
         return bits_for(ahead + self.longest_command + 2 * self.max_skew)

@@ -2,6 +2,7 @@
 
 from functools import reduce
 from operator import or_
+from types import SimpleNamespace
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
@@ -16,6 +17,7 @@ from systolith.array.pace import Pace
 from systolith.array.packed import PackedArray
 from systolith.array.queue import entry_layout, now_width
 from systolith.array.schedule import Schedule
+from systolith.array.sequencer import place_fields
 from systolith.hierarchy import Block, place
 from systolith.numerics.multiplier import Multiplier
 
@@ -49,8 +51,8 @@ class Dispatcher(Block):
         Append to the queues of the group's leftmost bands.
     entry : Out(entry_layout)
         What to append, but for the fields that each row band has its own of:
-    fuse, bottom, k_rows : Out(row_bands), Out(row_bands), Out per row band
-        Those fields of the job.
+    fuse, bottom, k_rows, ... : Out per row band
+        Those fields of the job, see :func:`systolith.array.sequencer.place_fields`.
     taken, tag : Out(1), Out
         ``slot`` is used now, for the command with ``tag``.
     refusal : Out(stream of the completion layout)
@@ -67,9 +69,6 @@ class Dispatcher(Block):
     slot: Signal
     push: Signal
     entry: data.View
-    fuse: Signal
-    bottom: Signal
-    k_rows: data.View
     taken: Signal
     tag: Signal
     refusal: stream.Interface
@@ -87,9 +86,10 @@ class Dispatcher(Block):
                 "slot": In(bits_for(config.control.outstanding - 1)),
                 "push": Out(config.array.bands),
                 "entry": Out(entry_layout(config)),
-                "fuse": Out(rows),
-                "bottom": Out(rows),
-                "k_rows": Out(PackedArray(bits_for(config.array.band_rows), rows)),
+                **{
+                    name: Out(PackedArray(width, rows))
+                    for name, width in place_fields(config).items()
+                },
                 "taken": Out(1),
                 "tag": Out(config.control.tag_width),
                 "refusal": Out(stream.Signature(layout("completion", config))),
@@ -110,6 +110,7 @@ class Dispatcher(Block):
         skew = Signal(bits_for(config.max_skew))
         code = Signal(Code)
         pace = Pace(config) if array.mac else None
+        chained = config.chained
         if pace:
             m.submodules.pace = place(pace, platform)
             m.d.comb += pace.command.eq(command)
@@ -139,7 +140,13 @@ class Dispatcher(Block):
 
         m.d.comb += [
             schedule.snapshot.eq(active & step[1]),
-            schedule.gap.eq(command.accumulate),
+            schedule.gap.eq(
+                Mux(
+                    command.accumulate,
+                    config.accumulate_gap + (pace.lag if pace and chained else 0),
+                    0,
+                )
+            ),
             schedule.total.eq(total),
             self.clocks.eq(schedule.clocks),
             self.snapshot.eq(schedule.snapshot),
@@ -185,6 +192,7 @@ class Dispatcher(Block):
         ]
         m.d.comb += self.entry.start.eq(schedule.start)
         self._job(m, command, *sizes)
+        self._places(m, command, sizes[0], pace.span_log2 if pace and chained else None)
         if pace:
             job = self.entry.job
             names = [name for name, field in pace.layout if field.width]
@@ -195,9 +203,8 @@ class Dispatcher(Block):
         return m
 
     def _job(self, m: Module, command: data.View, row_size: Value, col_size: Value) -> None:
-        """The job, and of each row band its place in the group and its rows in use."""
-        array = self.config.array
-        job = self.entry.job
+        """The job, but for what depends on the row band."""
+        array, job = self.config.array, self.entry.job
         inner = Mux(command.n_inside, command.n_tiles, command.k_tiles)
         outer = Mux(command.n_inside, command.k_tiles, command.n_tiles)
         m.d.comb += [
@@ -215,16 +222,47 @@ class Dispatcher(Block):
             job.reach.eq(col_size - 1),
             job.slot.eq(self.slot),
         ]
+
+    def _places(
+        self, m: Module, command: data.View, row_size: Value, span_log2: Value | None
+    ) -> None:
+        """Of each row band its place in the group of ``row_size``, and its rows in use.
+
+        ``span_log2``: log2 of the row bands of a block, where groups can be taller.
+        """
+        array = self.config.array
         whole = command.k_last >> ceil_log2(array.band_rows)  # row bands that are full in the last
         rest = command.k_last & (array.band_rows - 1)  # K tile, and the rows of the one after them
+        last = row_size - 1  # groups are aligned
+        span = Signal(array.row_bands.bit_length())
+        joined = last
+        if span_log2 is not None:
+            m.d.comb += span.eq(1 << span_log2)
+            joined = last & (span - 1)
         for i in range(array.row_bands):
-            rank = Signal(range(array.row_bands), name=f"rank_{i}")
+            at = SimpleNamespace(
+                **{name: getattr(self, name)[i] for name in place_fields(self.config)}
+            )
+            rank, within = (
+                Signal(range(array.row_bands), name=f"{name}_{i}") for name in ("rank", "within")
+            )
             m.d.comb += [
-                rank.eq(i & (row_size - 1)),  # groups are aligned
-                self.fuse[i].eq(rank != 0),
-                self.bottom[i].eq(rank == row_size - 1),
-                self.k_rows[i].eq(Mux(rank < whole, array.band_rows, Mux(rank == whole, rest, 0))),
+                rank.eq(i & last),
+                within.eq(i & joined),
+                at.fuse.eq(within != 0),
+                at.bottom.eq(within == joined),
+                at.k_rows.eq(Mux(rank < whole, array.band_rows, Mux(rank == whole, rest, 0))),
             ]
+            if span_log2 is not None:
+                first = rank & ~joined  # band of the block
+                m.d.comb += [
+                    at.head.eq(rank == 0),
+                    at.foot.eq(rank == last),
+                    at.accumulate.eq(command.accumulate | (first != 0)),
+                    at.empty.eq((first > whole) | ((first == whole) & (rest == 0))),
+                    # The block above; of the first one, the last: none but itself if it is alone.
+                    at.source.eq((i & ~last) | ((i - span) & last)),
+                ]
 
     def _products(
         self,

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.array.config import EngineConfig
 from systolith.array.layouts import block_row, drain_command
-from systolith.array.march import marched
+from systolith.array.march import marched_row
 from systolith.hierarchy import Block, place
 from systolith.memory.sram import Sram
 from systolith.numerics.scale_code import decode_scales
@@ -99,7 +99,9 @@ class Drain(Block):
         ]
         if config.small_scales:
             m.d.comb += row.small.eq(tile.small)
-        late = marched(m, row, latency, spacing=size, tokens=("valid", "last"), start="valid")
+        if config.chained:
+            m.d.comb += [row.source.eq(tile.source), row.empty.eq(tile.empty)]
+        late = marched_row(m, row, latency, spacing=size)
         # The scale's word is there for this cycle only: it joins the row at the next hold.
         scaled = Signal(block_row(config))
         small = late.small if config.small_scales else Const(0, 1)
@@ -112,7 +114,5 @@ class Drain(Block):
         if config.small_scales:
             m.d.comb += scaled.significand.eq(code.significand)
         rest = config.drain_lead - 1 - latency
-        if rest:
-            scaled = marched(m, scaled, rest, spacing=size, tokens=("valid", "last"), start="valid")
-        m.d.comb += self.row.eq(scaled)
+        m.d.comb += self.row.eq(marched_row(m, scaled, rest, spacing=size))
         return m

@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.array import Array
+from systolith.array.chain import Chain
 from systolith.array.config import EngineConfig
 from systolith.array.delay import delayed
 from systolith.array.dispatcher import Dispatcher
@@ -12,6 +13,7 @@ from systolith.array.interface import event_layout, layout, port_signature, port
 from systolith.array.packed import PackedStruct
 from systolith.array.readout import Readout
 from systolith.array.reporter import Reporter
+from systolith.array.sequencer import place_fields
 from systolith.array.unit_row import UnitRow
 from systolith.hierarchy import Block, place
 
@@ -91,9 +93,10 @@ class Engine(Block):
                 row.push.eq(dispatcher.push[mine]),
                 dispatcher.space[mine].eq(row.space),
                 row.entry.eq(dispatcher.entry),
-                row.entry.job.fuse.eq(dispatcher.fuse[i]),
-                row.entry.job.bottom.eq(dispatcher.bottom[i]),
-                row.entry.job.k_rows.eq(dispatcher.k_rows[i]),
+                *(
+                    row.entry.job[name].eq(getattr(dispatcher, name)[i])
+                    for name in place_fields(config)
+                ),
                 row.now.eq(dispatcher.clocks[i]),
                 row.read_addr.eq(readout.addr),
                 row.read_tile.eq(readout.tile),
@@ -115,11 +118,11 @@ class Engine(Block):
         self._host_writes(m, "x", self.x_write, array.row_tiles, rows)
         self._host_writes(m, "w", self.w_write, array.col_tiles, rows)
         if config.scaled:
-            self._scales(m, readout, rows)
+            self._scales(m, readout, rows, platform)
         return m
 
-    def _scales(self, m: Module, readout: Readout, rows: list[UnitRow]) -> None:
-        """Writes of the scales, and the read-out of stage B's results."""
+    def _scales(self, m: Module, readout: Readout, rows: list[UnitRow], platform: object) -> None:
+        """Writes of the scales, read-out of stage B's results, and its sums from band to band."""
         for name, port in (("x_scale", self.x_scale), ("w_scale", self.w_scale)):
             request = Signal(
                 PackedStruct({"valid": 1, "p": port.p.shape()}), name=f"{name}_request"
@@ -136,6 +139,16 @@ class Engine(Block):
                     bank.data.eq(late.p.data),
                     getattr(row, f"{name}_cols").eq(late.p.col_mask),
                 ]
+        config = self.config
+        if config.chained:
+            for n in range(config.array.cols // config.unit_lanes):
+                chain = Chain(config)
+                m.submodules[f"chain_{n}"] = place(chain, platform)
+                for i, row in enumerate(rows):
+                    m.d.comb += [
+                        chain.stages[i].eq(row.to_chain[n]),
+                        row.from_chain[n].eq(chain.back[i]),
+                    ]
         for row in rows:
             m.d.comb += [
                 row.read_scaled.eq(readout.scaled),

@@ -210,15 +210,23 @@ def _drain_fields(config: EngineConfig) -> dict[str, Any]:
 
     ``w_tile`` is the place of its weights' scales, ``unit`` the exponent of its sums apart from
     the scales' codes, ``small`` that scales have significands, ``fresh`` that it is the first
-    block of its outputs.
+    block of its outputs. Where groups can be taller than a block, ``source`` is the row band whose
+    sums are added to, and ``empty`` says that the tile has no rows for this block.
     """
     small = {"small": 1} if config.small_scales else {}
+    chain = {"source": source_width(config), "empty": 1} if config.chained else {}
     return {
         "w_tile": config.scale_width,
         "unit": signed(EXPONENT_BITS),
         "fresh": 1,
         **small,
+        **chain,
     }
+
+
+def source_width(config: EngineConfig) -> int:
+    """Bits of the number of a row band."""
+    return max(1, ceil_log2(config.array.row_bands))
 
 
 def drain_command(config: EngineConfig) -> data.StructLayout:
@@ -239,7 +247,7 @@ def drain_command(config: EngineConfig) -> data.StructLayout:
 
 
 def block_row(config: EngineConfig) -> data.StructLayout:
-    """A row of block sums for stage B: ``valid`` in one cycle, the rest for ``U`` from it on.
+    """A row of block sums for stage B, with ``valid``, which is set in one cycle of ``U``.
 
     ``exponent`` is that of the row's scale and of the sums' unit, ``significand`` its scale's,
     ``nan`` says that its scale is none.
@@ -248,6 +256,8 @@ def block_row(config: EngineConfig) -> data.StructLayout:
     fields = {name: command[name].shape for name in ("addr", "cols", "reach", "slot", "w_tile")}
     if config.small_scales:
         fields |= {"small": 1, "significand": 4}
+    if config.chained:
+        fields |= {"source": source_width(config), "empty": 1}
     return PackedStruct(
         {"valid": 1, "last": 1, **fields, "fresh": 1, "nan": 1, "exponent": signed(EXPONENT_BITS)}
     )

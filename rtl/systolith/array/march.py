@@ -6,7 +6,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data
 
-__all__ = ["marched"]
+__all__ = ["marched", "marched_row"]
 
 
 def marched(
@@ -66,3 +66,10 @@ def marched(
         m.d.comb += out[name].eq(Mux(lines[start][-1], held[name], counter))
         m.d.sync += counter.eq(out[name] + 1)
     return out
+
+
+def marched_row(m: Module, row: data.View, cycles: int, *, spacing: int) -> Any:
+    """A row of stage B as it was ``cycles`` cycles ago, rows being ``spacing`` apart; see above."""
+    if not cycles:
+        return row
+    return marched(m, row, cycles, spacing=spacing, tokens=("valid", "last"), start="valid")

@@ -28,6 +28,9 @@ class Pace(Block):
     N tiles inside, ``p`` is 1 for the lanes and the number of N tiles for the loop: they are in
     flight together. ``p`` is rounded down to a power of two, so that no division is needed.
 
+    In a group taller than a block, ``L*(g-1)`` cycles lie between its first block and its last, and
+    every loop is as much longer; so long its upper bands are still needed after their last tile.
+
     Parameters
     ----------
     config : EngineConfig
@@ -42,11 +45,14 @@ class Pace(Block):
     period : Out
         Cycles of a tile, :attr:`latency` cycles later, as the rest unless told otherwise.
     bad : Out(1)
-        The pair is not enabled, the group taller than a block, or the order not possible.
+        The pair is not enabled, or the order not possible.
     repeats_log2 : Out
         log2 of how often each tile runs.
     drain : Out
         Cycles of work that stage B has after the last period; with ``fields``.
+    lag, span_log2 : Out
+        Where groups can be taller than a block: ``L*(g-1)``, 2 cycles after the command, and log2
+        of the row bands whose partial sums are joined, 1 cycle after.
     """
 
     command: data.View
@@ -67,8 +73,9 @@ class Pace(Block):
                 **({"fields": Out(self.layout)} if self.layout.size else {}),
                 "bad": Out(1),
                 "repeats_log2": Out(2),
-                "drain": Out(config.period_width),
+                "drain": Out(bits_for((1 << config.period_width) - 1 + config.chain_cycles)),
                 "period": Out(config.period_width),
+                **(_chain_ports(config) if config.chained else {}),
             }
         )
 
@@ -98,13 +105,17 @@ class Pace(Block):
         # 2: the tiles of a block.
         scaled = fields.scaled
         deep = Signal(range(6))  # log2 of the passes
-        too_tall = scaled & (command.rows_log2 > room)
+        stacked: Value = Const(0, 1)  # blocks lie one below the other
+        if config.chained:
+            stacked = scaled & (command.rows_log2 > room)
+            rows = Mux(stacked, (1 << command.rows_log2) - (1 << self.span_log2), 0)
+            m.d.sync += self.lag.eq(rows << ceil_log2(config.array.band_rows))
         tiles = Signal(config.tiles_width, reset_less=True)  # along K, less one
         passes_end = Signal.like(fields.passes_end, reset_less=True)
         tall, deeper = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.comb += deep.eq(room - command.rows_log2)
+        m.d.comb += deep.eq(Mux(stacked, 0, room - command.rows_log2))
         m.d.sync += [
-            tall.eq(too_tall),
+            tall.eq(scaled & (room < 0)),
             deeper.eq((deep != 0) | (repeats != 0)),
             tiles.eq(command.k_tiles - 1),
         ]
@@ -118,8 +129,10 @@ class Pace(Block):
         spread = Signal(range(8), reset_less=True)
         spread_loop = Signal(range(8), reset_less=True)
         loops = Signal(reset_less=True)
+        longest = config.loop_cycles + config.chain_cycles
         with m.If(command.n_inside):
-            m.d.sync += [spread.eq(0), spread_loop.eq(self._floor_log2(command.n_tiles, 3))]
+            spread_n = self._floor_log2(command.n_tiles, ceil_log2(longest))
+            m.d.sync += [spread.eq(0), spread_loop.eq(spread_n)]
         with m.Else():
             turns = self._floor_log2(tail + 1, ceil_log2(config.max_passes)) + repeats
             m.d.sync += [spread.eq(turns), spread_loop.eq(turns)]
@@ -136,13 +149,20 @@ class Pace(Block):
         for power in range(lanes):
             with m.If(scaled & (spread == power)):
                 m.d.comb += shared.eq(command.m << lanes - power)
-        least = Signal(bits_for(max(config.loop_cycles, config.array.band_rows)))
+        least = Signal(bits_for(max(longest, config.array.band_rows)))
         m.d.comb += least.eq(config.array.band_rows)
-        for power in range(ceil_log2(config.loop_cycles)):
-            cycles = -(-config.loop_cycles // (1 << power))
-            if cycles > config.array.band_rows:
-                with m.If(loops & (spread_loop == power)):
-                    m.d.comb += least.eq(cycles)
+        if config.chained:
+            reach = Signal(range(longest), reset_less=True)  # of the loop, less one
+            cycles = (reach >> spread_loop) + 1
+            m.d.sync += reach.eq(self.lag + (config.loop_cycles - 1))
+            with m.If(loops & (cycles > config.array.band_rows)):
+                m.d.comb += least.eq(cycles)
+        else:
+            for power in range(ceil_log2(longest)):
+                fewest = -(-longest // (1 << power))
+                if fewest > config.array.band_rows:
+                    with m.If(loops & (spread_loop == power)):
+                        m.d.comb += least.eq(fewest)
         m.d.sync += self.period.eq(Mux(shared > least, shared, least))
 
         # 5: what follows from it.
@@ -153,7 +173,10 @@ class Pace(Block):
             ended.eq(fields),
             ended.passes_end.eq(passes_end),
             ended.period_end.eq(self.period - 1),
-            self.drain.eq(Mux(scaled & (whole > self.period), whole - self.period, 0)),
+            self.drain.eq(
+                Mux(scaled & (whole > self.period), whole - self.period, 0)
+                + (self.lag if config.chained else 0)
+            ),
         ]
         m.d.comb += [self.fields.eq(ended), self.repeats_log2.eq(repeats)]
         return m
@@ -176,6 +199,10 @@ class Pace(Block):
             ]
         if config.scaled:
             m.d.sync += fields.scaled.eq(pair.block > 0)
+        if config.chained:
+            bands = config.array.row_bands
+            joined = pair.block // config.array.band_rows if pair.block else bands
+            m.d.sync += self.span_log2.eq(max(min(joined, bands), 1).bit_length() - 1)
         if pair.block:
             scale = lookup(pair.x.scale)
             m.d.sync += [
@@ -191,3 +218,10 @@ class Pace(Block):
         for power in range(1, most + 1):
             log2 = Mux((value >> power).any(), power, log2)
         return log2
+
+
+def _chain_ports(config: EngineConfig) -> dict[str, Any]:
+    return {
+        "lag": Out(bits_for(config.chain_cycles)),
+        "span_log2": Out(range(config.array.row_bands.bit_length())),
+    }

@@ -40,8 +40,9 @@ class Schedule(Block):
         Starts a computation.
     epoch : In
         Earliest start of the command, in cycles from the snapshot; given with it.
-    gap : In(1)
-        The command adds to stored results: keep clear of the command before. As stable.
+    gap : In
+        Cycles by which the command must keep clear of the command before, because it adds to
+        stored results. Stable from four cycles before ``commit`` on.
     total : In
         Cycles of the command, in the cycle before ``commit``.
     commit : In(1)
@@ -78,7 +79,7 @@ class Schedule(Block):
                 "column_skew": In(bits_for(config.max_skew)),
                 "snapshot": In(1),
                 "epoch": In(config.epoch_width),
-                "gap": In(1),
+                "gap": In(bits_for(config.longest_gap)),
                 "total": In(bits_for(config.longest_command)),
                 "commit": In(1),
                 "start": Out(now_width(config)),
@@ -124,7 +125,7 @@ class Schedule(Block):
         clear, waits = Signal(width), Signal()
         m.d.sync += [
             floor.eq(earliest + taken),
-            clear.eq(latest + Mux(self.gap, config.accumulate_gap, 0)),
+            clear.eq(latest + self.gap),
             waits.eq(binds),
             begin.eq(Mux(waits & _later(clear, floor), clear, floor)),
         ]

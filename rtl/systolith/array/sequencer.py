@@ -15,6 +15,7 @@ from systolith.array.layouts import (
     reach_width,
     row_command,
     select_width,
+    source_width,
     weight_command,
     y_command,
 )
@@ -23,13 +24,29 @@ from systolith.array.packed import PackedStruct
 from systolith.hierarchy import Block
 from systolith.numerics.fp32_term import EXPONENT_BITS
 
-__all__ = ["Sequencer", "format_fields", "job_layout"]
+__all__ = ["Sequencer", "format_fields", "job_layout", "place_fields"]
 
 # What is needed of a job after its first cycle; counters and addresses take over the rest.
 _KEPT = (
-    *("m_end", "row_one", "short", "inner_end", "inner_one", "k_rows", "n_last", "n_inside"),
-    *("accumulate", "fuse", "bottom", "reach", "slot"),
+    *("m_end", "row_one", "short", "inner_end", "inner_one", "n_last", "n_inside"),
+    *("reach", "slot"),
 )
+
+
+def place_fields(config: EngineConfig) -> dict[str, Any]:
+    """Fields of a job that depend on where in the group the row band is.
+
+    ``fuse``: joined to the band above; ``bottom``: no band below joins this one; ``k_rows``: its
+    rows of the last K tile. Blocks that lie one below the other in a group are not joined; then
+    ``head`` and ``foot`` are the group's first and last band, ``accumulate`` says that the block
+    adds to other sums, ``source`` to those of which row band, ``empty`` that the last K tile ends
+    above it.
+    """
+    fields: dict[str, Any] = {"fuse": 1, "bottom": 1, "k_rows": bits_for(config.array.band_rows)}
+    if config.chained:
+        chain = {"head": 1, "foot": 1, "empty": 1, "source": source_width(config)}
+        fields |= {"accumulate": 1, **chain}
+    return fields
 
 
 def format_fields(config: EngineConfig) -> dict[str, Any]:
@@ -70,15 +87,13 @@ def job_layout(config: EngineConfig) -> data.StructLayout:
             "outer_end": bits_for(config.max_tiles - 1),
             "inner_one": 1,  # inner_end is 0
             "outer_one": 1,
-            "k_rows": bits_for(a.band_rows),  # this band's rows of the last K tile
             "n_last": bits_for(a.cols),  # columns of the last N tile, from this band on
             "x_base": config.x_width,
             "w_base": config.w_width,
             "y_base": config.y_width,
             "n_inside": 1,
             "accumulate": 1,
-            "fuse": 1,  # joined to the band above
-            "bottom": 1,  # no band below joins this one
+            **place_fields(config),
             "reach": reach_width(a),  # bands to the right that join
             "slot": bits_for(config.control.outstanding - 1),
             **format_fields(config),
@@ -140,7 +155,7 @@ class Sequencer(Block):
         band_rows = config.array.band_rows
 
         layout = job_layout(config)
-        kept = (*_KEPT, *format_fields(config))
+        kept = (*_KEPT, *{"accumulate": 1, **place_fields(config)}, *format_fields(config))
         job = Signal(PackedStruct({name: layout[name].shape for name in kept}), reset_less=True)
         with m.If(self.load):
             m.d.sync += (job[name].eq(self.job[name]) for name in kept)
@@ -174,6 +189,8 @@ class Sequencer(Block):
         paced = Mux(job.short, loaded, rows_end)
         if config.scaled:
             paced = ahead == job.period_end
+        chained = config.chained
+        head, foot = (job.head, job.foot) if chained else (~job.fuse, job.bottom)
         blocks = BlockLoop(m, config, job, self.job, load=self.load, tile_end=tile_end)
         advance = blocks.advance
         m.d.sync += [
@@ -242,9 +259,7 @@ class Sequencer(Block):
         m.d.sync += [
             self.weights.valid.eq(use_weight),
             self.weights.first.eq(first),
-            self.weights.start.eq(
-                first & inner_first & outer_first & blocks.repeat_first & ~job.fuse
-            ),
+            self.weights.start.eq(first & inner_first & outer_first & blocks.repeat_first & head),
             self.weights.addr.eq(w_addr),
             self.weights.reach.eq(job.reach),
         ]
@@ -262,7 +277,7 @@ class Sequencer(Block):
             rows.reach.eq(job.reach),
             y.valid.eq(use_row & job.bottom),
             y.first.eq(use_row & job.bottom & first),
-            y.last.eq(inner_last & outer_last & blocks.repeat_last & last_row & job.bottom),
+            y.last.eq(inner_last & outer_last & blocks.repeat_last & last_row & foot),
             y.addr.eq(y_addr),
             y.cols.eq(Mux(n_end, job.n_last, config.array.cols)),
             y.reach.eq(job.reach),
@@ -270,6 +285,8 @@ class Sequencer(Block):
         ]
         blocks.formats(self.weights, rows)
         blocks.results(y, k_first, outer_first, x_addr, w_addr)
+        if chained:
+            m.d.comb += [y.source.eq(job.source), y.empty.eq(job.empty & k_end)]
         lead = 1 + config.array.weight_lead
         late = marched(
             m,

@@ -3,20 +3,22 @@
 from collections.abc import Sequence
 from functools import reduce
 from operator import or_
+from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from systolith.array.chain import from_chain, to_chain
 from systolith.array.config import EngineConfig
 from systolith.array.delay import taps
 from systolith.array.layouts import block_row, total_layout, y_word
-from systolith.array.march import marched
+from systolith.array.march import marched_row
 from systolith.array.packed import PackedArray
+from systolith.array.results import Results, chosen, tile_of
 from systolith.hierarchy import Block, place
 from systolith.memory.sram import Sram
-from systolith.numerics.fp32 import FRACTION_BITS
 from systolith.numerics.fp32_term import EXPONENT_BITS
 from systolith.numerics.scale_add import ScaleAdd
 from systolith.numerics.scale_code import decode_scales
@@ -55,6 +57,8 @@ class StageB(Block):
     r_addr, r_tile, busy, r_data
         Read-out, as that of :class:`Accumulator`, of one of the unit's column tiles, if it has
         several.
+    to_chain, from_chain : Out(to_chain), In(from_chain)
+        Where groups can be taller than a block, see :class:`systolith.array.chain.Chain`.
     """
 
     row: data.View
@@ -69,6 +73,8 @@ class StageB(Block):
     r_tile: Signal
     busy: Signal
     r_data: data.View
+    to_chain: data.View
+    from_chain: data.View
 
     def __init__(self, config: EngineConfig) -> None:
         if config.array.formats is None:
@@ -90,50 +96,38 @@ class StageB(Block):
                 **({"r_tile": In(ceil_log2(tiles))} if tiles > 1 else {}),
                 "busy": Out(1),
                 "r_data": Out(y_word(config)),
+                **(_chain_ports(config) if config.chained else {}),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        size, latency = config.unit_lanes, config.memory.latency
+        lanes, latency = config.unit_lanes, config.memory.latency
 
         # The addresses go to many memories, from a register of their own.
-        row = self._later(m, self.row, 1)
-        passed = self._later(m, row, size - 1)
+        row = marched_row(m, self.row, 1, spacing=lanes)
+        passed = marched_row(m, row, lanes - 1, spacing=lanes)
         m.d.comb += [
             self.onward.eq(passed),
-            self.onward.cols.eq(Mux(passed.cols > size, passed.cols - size, 0)),
+            self.onward.cols.eq(Mux(passed.cols > lanes, passed.cols - lanes, 0)),
         ]
-        turns = taps(m, row.valid, latency + size - 1, "turn")
+        turns = taps(m, row.valid, latency + lanes - 1, "turn")
         total: data.View = Signal(total_layout(config), name="block", reset_less=True)
         code = Signal(8, name="scale", reset_less=True)
         m.d.sync += [
             total.eq(self._waiting(m, row, turns, platform)),
             code.eq(self._scale_of(m, row, turns, platform)),
         ]
-        read = self._later(m, row, latency)
+        read = marched_row(m, row, latency, spacing=lanes)
 
         unit = ScaleAdd(
             width=config.term_width, frac=self.formats.frac, rounding=self.formats.rounding
         )
         m.submodules.unit = place(unit, platform)
-        self._scale(m, unit, total, self._later(m, read, 1), code)
+        self._scale(m, unit, total, marched_row(m, read, 1, spacing=lanes), code)
         self._results(m, row, unit, platform)
         return m
-
-    def _later(self, m: Module, row: data.View, cycles: int) -> data.View:
-        if not cycles:
-            return row
-        late: data.View = marched(
-            m,
-            row,
-            cycles,
-            spacing=self.config.unit_lanes,
-            tokens=("valid", "last"),
-            start="valid",
-        )
-        return late
 
     def _scale_of(
         self, m: Module, row: data.View, turns: Sequence[Value], platform: object
@@ -145,70 +139,50 @@ class StageB(Block):
         scales = Sram(depth=tiles * config.max_tiles, width=8 * size, latency=latency)
         m.submodules.scales = place(scales, platform)
         m.d.comb += [
-            scales.r_addr.eq(Cat(self._tile(turns[:lanes]), row.w_tile)),
+            scales.r_addr.eq(Cat(tile_of(turns[:lanes], size), row.w_tile)),
             scales.w_en.eq(self.w_en.any()),
-            scales.w_addr.eq(Cat(self._tile(self.w_en, 1), self.w_addr)),
+            scales.w_addr.eq(Cat(tile_of(self.w_en, 1), self.w_addr)),
             scales.w_data.eq(self.w_data),
         ]
         late = turns[latency:]
         lane = [Cat(late[k::size]).any() for k in range(size)]
-        return _chosen(lane, [scales.r_data.word_select(k, 8) for k in range(size)])
+        return chosen(lane, [scales.r_data.word_select(k, 8) for k in range(size)])
 
     def _results(self, m: Module, row: data.View, unit: ScaleAdd, platform: object) -> None:
-        """Memories of the results, and the loop from reading to writing.
-
-        Lane ``k`` of every column tile is in memory ``k``: lanes have their turns one by one, so
-        that each memory is used once in ``T`` cycles. The chosen word has a register of its own,
-        which would make the loop a cycle longer: a row that comes again ``loop_cycles`` after its
-        last block takes the result before it is stored.
-        """
+        """The loop: sums that this row adds to, from its own memory or another stage's."""
         config = self.config
-        size, lanes, latency = config.array.tile, config.unit_lanes, config.memory.latency
-        begin = self._later(m, row, config.drain_read - 1)
-        before = self._later(m, begin, config.loop_cycles)
-        end = self._later(m, begin, config.drain_write - config.drain_read)
-        kinds = {
-            "stored": ~begin.fresh & ~(before.valid & (before.addr == begin.addr)),
-            "again": ~begin.fresh & before.valid & (before.addr == begin.addr),
-        }
-        stored, again = (
-            taps(m, begin.valid & kind, latency + lanes, name)[latency + 1 :]
-            for name, kind in kinds.items()
-        )
-        reads = taps(m, begin.valid, lanes - size, "read")[::size]  # of each tile's first lane
-        writes = taps(m, end.valid, lanes - 1, "write")
-        enables = [turn & (end.cols > j) for j, turn in enumerate(writes)]
-        address = Signal(ceil_log2(lanes // size) + config.y_width)
+        lanes, latency = config.unit_lanes, config.memory.latency
+        results = Results(config)
+        m.submodules.results = place(results, platform)
+        begin = marched_row(m, row, config.drain_read - 1, spacing=lanes)
+        adds = begin.valid & ~begin.fresh
+        stored = Signal(32, reset_less=True)
         m.d.comb += [
-            self.busy.eq(Cat(reads).any()),
-            address.eq(
-                Mux(
-                    self.busy,
-                    Cat(self._tile(reads, 1), begin.addr),
-                    Cat(self.r_tile, self.r_addr) if lanes > size else self.r_addr,
-                )
-            ),
+            results.row.eq(begin),
+            results.result.eq(unit.result),
+            results.r_addr.eq(self.r_addr),
+            self.busy.eq(results.busy),
+            self.r_data.eq(results.r_data),
+            unit.stored.eq(stored),
         ]
-        addresses = taps(m, address, size, "addr", reset_less=True)
-        recent = taps(m, unit.result.as_value(), latency, "recent", reset_less=True)[-1]
-        words: list[Value] = []
-        spare = Const(0, FRACTION_BITS - self.formats.frac)  # places that are always zero
-        depth = config.memory.y_depth * (lanes // size)
-        for k in range(size):
-            memory = Sram(depth=depth, width=32 - len(spare), latency=latency)
-            m.submodules[f"results_{k}"] = place(memory, platform)
-            words.append(Cat(spare, memory.r_data))
-            m.d.comb += [
-                memory.r_addr.eq(addresses[k + 1]),
-                memory.w_en.eq(Cat(enables[k::size]).any()),
-                memory.w_addr.eq(Cat(self._tile(writes), end.addr)),
-                memory.w_data.eq(unit.result.as_value()[len(spare) :]),
-                self.r_data[k].eq(words[k]),
-            ]
-        turns = [Cat(stored[k::size]).any() for k in range(size)]
-        chosen = Signal(32, name="chosen", reset_less=True)
-        m.d.sync += chosen.eq(_chosen([*turns, Cat(again).any()], [*words, recent]))
-        m.d.comb += unit.stored.eq(chosen)
+        if lanes > config.array.tile:
+            m.d.comb += results.r_tile.eq(self.r_tile)
+        if not config.chained:
+            m.d.comb += [results.asked.valid.eq(adds), results.asked.addr.eq(begin.addr)]
+            m.d.sync += stored.eq(results.word)
+            return
+        late = marched_row(m, begin, latency + 1, spacing=lanes)
+        turns = taps(m, adds, latency + lanes, "adds")[latency + 1 :]
+        m.d.comb += [
+            self.to_chain.valid.eq(adds),
+            self.to_chain.addr.eq(begin.addr),
+            self.to_chain.source.eq(begin.source),
+            self.to_chain.take.eq(late.source),
+            self.to_chain.word.eq(results.word),
+            results.asked.valid.eq(self.from_chain.valid),
+            results.asked.addr.eq(self.from_chain.addr),
+        ]
+        m.d.sync += stored.eq(self.from_chain.word & Cat(turns).any().replicate(32))
 
     def _waiting(
         self, m: Module, row: data.View, turns: Sequence[Value], platform: object
@@ -239,13 +213,7 @@ class StageB(Block):
             words.append(memory.r_data)
         if latency > 1:
             return reduce(or_, words)
-        return _chosen(turns[latency:], words)
-
-    def _tile(self, turns: Sequence[Value] | Value, lanes: int | None = None) -> Value:
-        """Column tile of the lane whose turn it is; of one of ``turns`` for each tile if 1."""
-        size = self.config.array.tile if lanes is None else lanes
-        bits = range(ceil_log2(self.config.unit_lanes // self.config.array.tile))
-        return Cat(Cat(t for j, t in enumerate(turns) if j // size >> b & 1).any() for b in bits)
+        return chosen(turns[latency:], words)
 
     def _scale(
         self, m: Module, unit: ScaleAdd, total: data.View, read: data.View, code: Value
@@ -260,13 +228,21 @@ class StageB(Block):
         sums: Value = total.sum
         exponent: Value = (read.exponent + scale.exponent)[:EXPONENT_BITS]
         flags: Value = Cat(nan | read.nan | scale.nan, plus, minus)
+        empty: Value = read.empty if config.chained else Const(0, 1)
         if config.small_scales:
             sums = self._multiplied(m, sums, read, scale.significand)
             exponent = taps(m, exponent, 2, "exponent", reset_less=True)[-1]
             flags = taps(m, flags, 2, "flags", reset_less=True)[-1]
+            empty = taps(m, empty, 2, "empty", reset_less=True)[-1]
+        if config.chained:
+            # Nothing of this block is there, not even its scales. Only -0 leaves every sum as it
+            # is: less than any number, rounded.
+            sums |= empty.replicate(len(sums))
+            exponent = Mux(empty, -1 << EXPONENT_BITS - 1, exponent.as_signed())
+            flags = Mux(empty, 0, flags)
         m.d.comb += [
             unit.total.eq(sums),
-            unit.exponent.eq(exponent.as_signed()),
+            unit.exponent.eq(exponent),
             unit.flags.eq(flags),
         ]
 
@@ -287,6 +263,5 @@ class StageB(Block):
         return second
 
 
-def _chosen(turns: Sequence[Value], words: Sequence[Value]) -> Value:
-    """The word whose turn it is; zero if there is none."""
-    return reduce(or_, (w & t.replicate(len(w)) for t, w in zip(turns, words, strict=True)))
+def _chain_ports(config: EngineConfig) -> dict[str, Any]:
+    return {"to_chain": Out(to_chain(config)), "from_chain": In(from_chain(config))}

@@ -10,6 +10,7 @@ from amaranth.utils import bits_for, ceil_log2
 
 from systolith.array.accumulator import Accumulator
 from systolith.array.band_row import band_signature
+from systolith.array.chain import from_chain, to_chain
 from systolith.array.config import EngineConfig
 from systolith.array.delay import delayed
 from systolith.array.drain import Drain
@@ -33,7 +34,7 @@ from systolith.array.stage_b import StageB
 from systolith.array.weights import WeightBanks
 from systolith.hierarchy import Block, place
 
-__all__ = ["BandUnit", "picked", "scale_signature", "write_signature"]
+__all__ = ["BandUnit", "chain_ports", "picked", "scale_signature", "write_signature"]
 
 
 def write_signature(addr: int, word: data.ArrayLayout, tiles: int) -> wiring.Signature:
@@ -81,6 +82,8 @@ class BandUnit(Block):
         With a stage B: writes of the host.
     read_scaled, read_pick_scaled : In
         With a stage B: read its results instead of exact sums.
+    to_chain, from_chain : Out(to_chain), In(from_chain) per stage B
+        Where groups can be taller than a block, see :class:`systolith.array.chain.Chain`.
     """
 
     def __init__(self, config: EngineConfig) -> None:
@@ -200,14 +203,10 @@ class BandUnit(Block):
             m.d.comb += [write.w_addr.eq(port.addr), write.w_data.eq(port.data)]
         m.d.comb += [drain.command.eq(own), drain.w_en.eq(self.x_scale.en)]
 
-        # A row's fields stay for U cycles, so whose they are has to be remembered.
-        from_left, was_left = Signal(), Signal()
-        m.d.sync += was_left.eq(from_left)
         row: data.View = Signal(block_row(config), name="block_row")
-        m.d.comb += [
-            from_left.eq(self.left_block.valid | (was_left & ~drain.row.valid)),
-            row.eq(Mux(from_left, self.left_block.as_value(), drain.row.as_value())),
-        ]
+        m.d.comb += row.eq(
+            Mux(self.left_block.valid, self.left_block.as_value(), drain.row.as_value())
+        )
         tiles = len(sums) // len(stages)
         for n, stage in enumerate(stages):
             mine = slice(n * tiles, (n + 1) * tiles)
@@ -222,6 +221,11 @@ class BandUnit(Block):
             ]
             if tiles > 1:
                 m.d.comb += stage.r_tile.eq(self.read_tile)  # its low bits
+            if config.chained:
+                m.d.comb += [
+                    self.to_chain[n].eq(stage.to_chain),
+                    stage.from_chain.eq(self.from_chain[n]),
+                ]
             row = stage.onward
         m.d.comb += [
             self.right_block.eq(row),
@@ -299,6 +303,15 @@ def _block_ports(config: EngineConfig) -> dict[str, Any]:
         "w_scale": In(scale_signature(config.scale_width, array.tile, array.col_tiles)),
         "read_scaled": In(1),
         "read_pick_scaled": In(array.tile),
+        **(chain_ports(config, array.band_cols // config.unit_lanes) if config.chained else {}),
+    }
+
+
+def chain_ports(config: EngineConfig, stages: int) -> dict[str, Any]:
+    """Ports of some stages B to the chain."""
+    return {
+        "to_chain": Out(PackedArray(to_chain(config), stages)),
+        "from_chain": In(PackedArray(from_chain(config), stages)),
     }
 
 

@@ -13,7 +13,7 @@ from systolith.array.interface import tile_width
 from systolith.array.layouts import act_word, weight_word, y_word
 from systolith.array.packed import PackedArray
 from systolith.array.queue import entry_layout, now_width
-from systolith.array.unit import BandUnit, picked, scale_signature, write_signature
+from systolith.array.unit import BandUnit, chain_ports, picked, scale_signature, write_signature
 from systolith.hierarchy import Block, place
 
 __all__ = ["UnitRow"]
@@ -49,6 +49,8 @@ class UnitRow(Block):
         Observed of each unit.
     x_scale, w_scale, x_scale_cols, w_scale_cols, read_scaled, read_pick_scaled : In
         With a stage B, see :class:`BandUnit`.
+    to_chain, from_chain
+        As those of :class:`BandUnit`, for all units.
     """
 
     edge: list[wiring.PureInterface]
@@ -117,6 +119,13 @@ class UnitRow(Block):
                 ]
                 if j:
                     m.d.comb += unit.left_block.eq(units[j - 1].right_block)
+            if self.config.chained:
+                stages = self.config.array.band_cols // self.config.unit_lanes
+                for n in range(stages):
+                    m.d.comb += [
+                        self.to_chain[j * stages + n].eq(unit.to_chain[n]),
+                        unit.from_chain[n].eq(self.from_chain[j * stages + n]),
+                    ]
             for mine, all_units, cols in writes:
                 m.d.comb += [
                     mine.en.eq(Mux(cols[j], all_units.en, 0)),
@@ -149,4 +158,5 @@ def _block_ports(config: EngineConfig) -> dict[str, Any]:
         "w_scale_cols": In(array.col_bands),
         "read_scaled": In(1),
         "read_pick_scaled": In(array.tile),
+        **(chain_ports(config, array.cols // config.unit_lanes) if config.chained else {}),
     }

@@ -6,10 +6,12 @@ import numpy as np
 from amaranth.utils import ceil_log2
 from numpy.typing import NDArray
 
+from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
+from systolith.benches.idle_scales import idle_scales, stored_scales
 from systolith.benches.program import Program
 from systolith.benches.random_codes import random_codes, random_scales
-from systolith.compiler.split import Split, ceil_div, legal_splits
+from systolith.compiler.split import Split, legal_splits
 from systolith.numerics.pairs import Pair
 
 __all__ = ["fill_memories", "random_program"]
@@ -148,13 +150,32 @@ def _spoil(command: dict[str, int], config: EngineConfig, rng: np.random.Generat
         command["m"] = max(command["m"], 2)
 
 
-def _splits(config: EngineConfig, pair: Pair | None) -> list[Split]:
-    """Splits whose groups are not taller than a block."""
-    splits = legal_splits(config.array)
-    if pair is None or not pair.block:
-        return splits
-    least = ceil_div(config.array.rows, pair.block)
-    return [split for split in splits if split.row_groups >= least]
+def _taller(config: EngineConfig, pair: Pair) -> list[Split]:
+    """Splits whose groups are taller than a block, so that several lie one below the other."""
+    rows = config.array.rows
+    if not config.array.band_rows <= pair.block < rows:
+        return []
+    return [s for s in legal_splits(config.array) if rows // s.row_groups > pair.block]
+
+
+def _run(program: Program, command: dict[str, int], rng: np.random.Generator) -> None:
+    """Send ``command``; now and then with NaN for the scales that it must not heed.
+
+    Other commands need those: so long it has the engine to itself.
+    """
+    legal = program.golden.check(command) is Code.OK
+    idle = idle_scales(program.config, command) if legal else []
+    if not idle or rng.random() < 0.5:
+        program.command(command)
+        return
+    before = stored_scales(program.golden, idle)
+    program.drain()
+    for port, payload in idle:
+        program.send(port, [payload])
+    program.command(command)
+    program.drain()
+    for port, payload in before:
+        program.send(port, [payload])
 
 
 def random_program(
@@ -186,7 +207,9 @@ def random_program(
     for _ in range(commands):
         pair = pairs[rng.integers(len(pairs))] if pairs else None
         if resplit:
-            usable = _splits(config, pair) if not pair or rng.random() < 0.95 else splits
+            usable = splits
+            if pair and rng.random() < 0.3:
+                usable = _taller(config, pair) or splits
             split = usable[rng.integers(len(usable))]
         command = _command(config, split, rng, pair)
         if rng.random() < illegal:
@@ -196,7 +219,7 @@ def random_program(
         elif rng.random() < 0.3:
             follow = int(rng.integers(0, config.array.bands))
         command["follow"] = follow
-        program.command(command)
+        _run(program, command, rng)
         if rng.random() < 0.2:
             program.idle(int(rng.integers(1, 40)))
     program.drain()

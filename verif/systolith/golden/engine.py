@@ -75,7 +75,7 @@ class EngineModel(Images):
             return True
         rows = a.band_rows << command["rows_log2"]
         return pair.block > 0 and (
-            rows > pair.block
+            a.band_rows > pair.block
             or (command["n_inside"] != 0 and (rows < pair.block or pair.passes > 1))
         )
 
@@ -98,12 +98,13 @@ class EngineModel(Images):
             return code
         pair = self._pair(command) if self.config.array.mac else None
         rows = self.config.array.band_rows << command["rows_log2"]
-        together = pair.block // rows if pair and pair.block else 1
+        together = max(1, pair.block // rows) if pair and pair.block else 1
         for start in range(0, command["k_tiles"], together):
             k_tiles = range(start, min(start + together, command["k_tiles"]))
             for nt in range(command["n_tiles"]):
                 if pair and pair.block:
-                    self._block(command, pair, k_tiles, nt)
+                    for part in range(max(1, rows // pair.block)):
+                        self._block(command, pair, k_tiles, nt, part)
                 else:
                     self._plain(command, pair, start, nt)
         return code
@@ -111,7 +112,7 @@ class EngineModel(Images):
     def _plain(self, command: Command, pair: Pair | None, kt: int, nt: int) -> None:
         """Add the exact product of one tile."""
         x = self._numbers(self._x(command, [kt]), pair.x if pair else None)
-        for spot, columns in self._columns(command, nt):
+        for spot, columns in self._columns(command, nt, self._below(command) - 1):
             w = self._numbers(self._w(command, [kt], nt, spot), pair.w if pair else None)
             spot = (*spot[:4], columns)
             old = self.y[spot].astype(np.int64)
@@ -121,28 +122,40 @@ class EngineModel(Images):
             self.y[spot] = (old + (x @ w)[:, columns]).astype(np.int32)
             self.known[spot] = known
 
-    def _block(self, command: Command, pair: Pair, k_tiles: range, nt: int) -> None:
-        """Add the scaled sum of one block, whose products are in ``k_tiles``."""
-        x = self._x(command, k_tiles) & (1 << pair.x.width) - 1
+    def _block(self, command: Command, pair: Pair, k_tiles: range, nt: int, part: int) -> None:
+        """Add the scaled sum of one block, whose products are in ``k_tiles``.
+
+        The group's rows hold as many blocks, one below the other, as they are taller than one;
+        this is number ``part``. It adds to the results of the block above; the first one, which
+        continues K tile by K tile, to those of the last.
+        """
+        parts = max(1, (self.config.array.band_rows << command["rows_log2"]) // pair.block)
+        high = (1 << command["rows_log2"]) // parts
+        band, above = (
+            command["row"] + n % parts * high + high - 1 for n in (part, part + parts - 1)
+        )
+        along = slice(part * pair.block, (part + 1) * pair.block)
+        x = self._x(command, k_tiles)[:, along] & (1 << pair.x.width) - 1
         last = k_tiles[-1]
         at = command["x_base"] + last * command["m"]
-        bottom = command["row"] + (1 << command["rows_log2"]) - 1
-        x_scales = self.x_scale[bottom, command["col"], at : at + command["m"], None]
+        x_scales = self.x_scale[band, command["col"], at : at + command["m"], None]
         tile = command["w_base"] // self.config.array.band_rows + self._turn(command, last, nt)
-        for spot, columns in self._columns(command, nt):
-            w = self._w(command, k_tiles, nt, spot) & (1 << pair.w.width) - 1
-            w_scales = self.w_scale[(*spot[:3], tile)][None, :]
-            segment = Segment(x, x_scales, w, w_scales, pair.x.name, pair.w.name)
-            (term,) = block_terms(segment)
-            spot = (*spot[:4], columns)
-            old = self.ys[spot].view(np.float32)
-            if k_tiles[0] == 0 and not command["accumulate"]:
+        for spot, columns in self._columns(command, nt, band):
+            own, from_above = (*spot[:4], columns), (above, *spot[1:4], columns)
+            old = self.ys[from_above].view(np.float32)
+            if k_tiles[0] == 0 and part == 0 and not command["accumulate"]:
                 old = np.zeros_like(old)
-            accumulator = Accumulator(old.shape, accumulator_of(self.config))
-            accumulator.value = old
-            accumulator.add(term[:, columns])
-            self.ys[spot] = canonical(accumulator.value).view(np.uint32)
-            self.known[spot] = False  # the exact sums of blocks are formed there
+            if x.size:
+                w = self._w(command, k_tiles, nt, spot)[along] & (1 << pair.w.width) - 1
+                w_scales = self.w_scale[(*spot[:3], tile)][None, :]
+                segment = Segment(x, x_scales, w, w_scales, pair.x.name, pair.w.name)
+                (term,) = block_terms(segment)
+                accumulator = Accumulator(old.shape, accumulator_of(self.config))
+                accumulator.value = old
+                accumulator.add(term[:, columns])
+                old = canonical(accumulator.value)
+            self.ys[own] = old.view(np.uint32)  # unchanged if K ends above, whatever the scales
+            self.known[own] = False  # the exact sums of blocks are formed there
 
     # Operands -------------------------------------------------------------------------------
 
@@ -166,8 +179,8 @@ class EngineModel(Images):
             parts.append(bank.reshape(-1, bank.shape[-1])[: self._used(command, kt)])
         return np.concatenate(parts)
 
-    def _columns(self, command: Command, nt: int) -> Iterator[tuple[Spot, slice]]:
-        """Column tiles of an N tile: where their results are, and the columns that are written."""
+    def _columns(self, command: Command, nt: int, band: int) -> Iterator[tuple[Spot, slice]]:
+        """Column tiles of an N tile: their results in row band ``band``, the columns written."""
         a, m = self.config.array, command["m"]
         used = command["n_last"] if nt == command["n_tiles"] - 1 else a.cols
         at = command["y_base"] + nt * m
@@ -175,8 +188,7 @@ class EngineModel(Images):
             for t in range(a.col_tiles):
                 left = q * a.band_cols + t * a.tile
                 columns = slice(0, max(0, min(a.tile, used - left)))
-                bank = (self._below(command) - 1, command["col"] + q, t)
-                yield (*bank, slice(at, at + m), slice(None)), columns
+                yield (band, command["col"] + q, t, slice(at, at + m), slice(None)), columns
 
     @staticmethod
     def _below(command: Command) -> int:

@@ -122,7 +122,7 @@ class _DispatchMonitor(Elaboratable):
             dut.entry.job.n_last <= (right + 1) * array.band_cols,
         ]
         for d in range(down + 1):
-            rows, above = dut.k_rows[i + d], dut.k_rows[i + max(d - 1, 0)]
+            rows, above = (dut.k_rows[i + n] for n in (d, max(d - 1, 0)))
             conditions += [
                 dut.fuse[i + d] == (d > 0),
                 dut.bottom[i + d] == (d == down),
@@ -151,14 +151,14 @@ class _Scheduled(Elaboratable):
             m.d.sync += step.eq(0)
         with m.Elif(step != 0):
             m.d.sync += step.eq(step + 1)
-        gap = Signal()
+        gap = Signal.like(dut.gap)
         m.d.sync += gap.eq(dut.gap)
         m.d.comb += [
             dut.snapshot.eq(free(m, 1, "snapshot") & (step == 0) & ~dut.full),
             dut.commit.eq(free(m, 1, "commit") & (step == wait)),
             dut.epoch.eq(free(m, len(dut.epoch), "epoch")),
             dut.total.eq(free(m, len(dut.total), "total")),
-            dut.gap.eq(Mux(step == 0, free(m, 1, "gap"), gap)),
+            dut.gap.eq(Mux(step == 0, Mux(free(m, 1, "gap"), config.accumulate_gap, 0), gap)),
             Assume(dut.epoch >= config.dispatch_lead),
             Assume(dut.total >= array.band_rows),
             Assume(dut.total <= config.longest_command),
