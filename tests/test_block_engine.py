@@ -49,7 +49,7 @@ def test_other_geometries(shape: dict[str, int]) -> None:
     _check(config, seed=5, commands=16)
 
 
-@pytest.mark.parametrize(("frac", "rounding"), [(16, "rne"), (7, "rne"), (23, "rz")])
+@pytest.mark.parametrize(("frac", "rounding"), [(16, "rne"), (7, "rne"), (23, "rz"), (7, "sr")])
 def test_cheaper_accumulators(frac: int, rounding: str) -> None:
     formats = FormatsConfig(acts=("e4m3",), weights=("e2m1",), frac=frac, rounding=rounding)
     small = {"rows": 4, "cols": 4, "row_bands": 2, "col_bands": 2}

@@ -98,4 +98,6 @@ def _writes(
                 f"{side}_scales must be the scale codes of {plan.blocks} blocks along K, not None: "
                 f"{plan.config.name} runs this GEMM in a block format"
             )
+    if plan.block and plan.config.stochastic:
+        writes["w_random"] = plan.w_random_writes()
     return writes

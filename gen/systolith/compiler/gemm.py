@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from systolith.compiler.split import ceil_div
 from systolith.compiler.tiling import CapacityError, GemmTiling, Part, Payload
 from systolith.numerics.formats import Format
+from systolith.numerics.lfsr import start_state
 
 __all__ = ["CapacityError", "GemmPlan", "Part"]
 
@@ -101,21 +102,46 @@ class GemmPlan(GemmTiling):
         self._expect("w_scales", scales, (self.blocks, self.gemm.n))
         array = self.config.array
         padded = _padded(scales, array.tile, pad)
-        ends: dict[int, list[int]] = {}  # blocks that end in a K tile
+        for part, tile, nt, block in self._block_ends():
+            for q in range(part.group.col_bands):
+                for t, n in self._columns(nt, q):
+                    yield {
+                        "data": _pack(padded[block, n : n + array.tile], 8),
+                        "addr": self.w_base // array.band_rows + tile,
+                        "tile": t,
+                        "row_mask": 1 << self._last_band(part, block),
+                        "col_mask": 1 << part.group.col + q,
+                    }
+
+    def w_random_writes(self) -> Iterator[Payload]:
+        """Payloads of ``w_random`` that place the start states of stochastic rounding.
+
+        They belong where the scales of W do, one for the columns of each stage B. They depend on
+        seed, block and column alone, so results do not depend on the split.
+        """
+        config, array = self.config, self.config.array
+        lanes = config.unit_lanes
+        for part, tile, nt, block in self._block_ends():
+            for q in range(part.group.col_bands):
+                for stage in range(array.band_cols // lanes):
+                    column = nt * self.cols + q * array.band_cols + stage * lanes
+                    yield {
+                        "data": start_state(self.seed + block, column),
+                        "addr": self.w_base // array.band_rows + tile,
+                        "tile": stage,
+                        "row_mask": 1 << self._last_band(part, block),
+                        "col_mask": 1 << part.group.col + q,
+                    }
+
+    def _block_ends(self) -> Iterator[tuple[Part, int, int, int]]:
+        """Where blocks end: part, place of the weight tile, its N tile, number of the block."""
+        ends: dict[int, list[int]] = {}  # by K tile
         for block in range(self.blocks):
             ends.setdefault(self._last_tile(block), []).append(block)
         for part in self.parts:
             for tile, (kt, nt) in enumerate(self.order(part)):
                 for block in ends.get(kt, []):
-                    for q in range(part.group.col_bands):
-                        for t, n in self._columns(nt, q):
-                            yield {
-                                "data": _pack(padded[block, n : n + array.tile], 8),
-                                "addr": self.w_base // array.band_rows + tile,
-                                "tile": t,
-                                "row_mask": 1 << self._last_band(part, block),
-                                "col_mask": 1 << part.group.col + q,
-                            }
+                    yield part, tile, nt, block
 
     def y_requests(self) -> list[Payload]:
         """Payloads of ``y_request`` that read Y, in the order :meth:`y_gather` expects."""

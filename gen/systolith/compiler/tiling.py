@@ -66,6 +66,9 @@ class GemmTiling:
         stage B would otherwise hold the array up, because no block takes several tiles.
     accumulate
         Add to what the accumulators hold.
+    seed
+        Of stochastic rounding, in engines that have it: that of the first block, any integer; each
+        further block takes the next one.
     x_base, w_base, y_base
         First word used in every bank; ``w_base`` a multiple of ``r`` for block formats.
     """
@@ -77,6 +80,7 @@ class GemmTiling:
     share: Literal["n", "k"] = "n"
     n_inside: bool | None = None
     accumulate: bool = False
+    seed: int = 0
     x_base: int = 0
     w_base: int = 0
     y_base: int = 0

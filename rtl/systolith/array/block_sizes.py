@@ -123,6 +123,18 @@ class BlockSizes:
         return self.memory.latency + self.sum_registers + 1
 
     @property
+    def stochastic(self) -> bool:
+        """Whether stage B rounds with random bits."""
+        formats = self.array.formats
+        return self.scaled and formats is not None and formats.rounding == "sr"
+
+    @property
+    def draw_cycles(self) -> int:
+        """Cycles from stage B's row, past its first register, to the random bits of lane 0."""
+        term = term_latency(self.term_width) + Fp32Add.random_lag
+        return self.memory.latency + self.scale_cycles + term
+
+    @property
     def drain_read(self) -> int:
         """Cycles from stage B's command to its accumulator's address, less the register there."""
         return 1 + self.scale_cycles + term_latency(self.term_width) - 2

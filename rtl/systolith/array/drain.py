@@ -99,6 +99,13 @@ class Drain(Block):
         ]
         if config.small_scales:
             m.d.comb += row.small.eq(tile.small)
+        if config.stochastic:
+            top = Signal()
+            m.d.comb += row.top.eq(top)
+            with m.If(command.valid & command.first):
+                m.d.sync += top.eq(1)
+            with m.Elif(begin):
+                m.d.sync += top.eq(0)
         if config.chained:
             m.d.comb += [row.source.eq(tile.source), row.empty.eq(tile.empty)]
         late = marched_row(m, row, latency, spacing=size)

@@ -123,7 +123,9 @@ class Engine(Block):
 
     def _scales(self, m: Module, readout: Readout, rows: list[UnitRow], platform: object) -> None:
         """Writes of the scales, read-out of stage B's results, and its sums from band to band."""
-        for name, port in (("x_scale", self.x_scale), ("w_scale", self.w_scale)):
+        names = ["x_scale", "w_scale", *(["w_random"] if self.config.stochastic else [])]
+        for name in names:
+            port = getattr(self, name)
             request = Signal(
                 PackedStruct({"valid": 1, "p": port.p.shape()}), name=f"{name}_request"
             )
@@ -132,7 +134,7 @@ class Engine(Block):
             for i, row in enumerate(rows):
                 bank = getattr(row, name)
                 chosen = late.valid & late.p.row_mask[i]
-                tiles = 1 << late.p.tile if name == "w_scale" else 1
+                tiles = 1 if name == "x_scale" else 1 << late.p.tile
                 m.d.comb += [
                     bank.en.eq(Mux(chosen, tiles, 0)),
                     bank.addr.eq(late.p.addr),

@@ -42,7 +42,7 @@ class FormatsConfig:
         columns; by default as many as cost no cycles while every band runs alone.
     frac, rounding
         Fraction bits that the accumulators of block formats keep, 23 for binary32, and how their
-        sums are rounded: "rne" to nearest, "rz" toward zero.
+        sums are rounded: "rne" to nearest, "rz" toward zero, "sr" stochastically.
     """
 
     acts: tuple[str, ...]
@@ -50,7 +50,7 @@ class FormatsConfig:
     limit: Annotated[int, Field(strict=True, ge=1)] = 80
     unit_lanes: Annotated[int, Field(strict=True, ge=1)] | None = None
     frac: Annotated[int, Field(strict=True, ge=1, le=23)] = 23
-    rounding: Literal["rne", "rz"] = "rne"
+    rounding: Literal["rne", "rz", "sr"] = "rne"
 
     @model_validator(mode="after")
     def _check(self) -> "FormatsConfig":

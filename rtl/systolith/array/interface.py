@@ -11,6 +11,7 @@ from systolith.array.codes import Code
 from systolith.array.config import EngineConfig
 from systolith.array.packed import PackedArray, PackedStruct
 from systolith.numerics.formats import Format
+from systolith.numerics.lfsr import STATE_BITS
 
 __all__ = [
     "PORTS",
@@ -156,6 +157,28 @@ PORTS: tuple[Port, ...] = (
                 "weight tile that ends the block: first word of its weights, divided by r",
             ),
             _f("tile", lambda c: tile_width(c.array.col_tiles), "column tile within the band"),
+            _f("row_mask", lambda c: c.array.row_bands, "row bands that take the word"),
+            _f("col_mask", lambda c: c.array.col_bands, "column bands that take the word"),
+        ),
+    ),
+    Port(
+        name="w_random",
+        to_engine=True,
+        when=lambda c: c.stochastic,
+        doc="Writes the start state of the random bits of U columns for one block into every "
+        "masked band.",
+        fields=(
+            _f("data", lambda c: STATE_BITS, "state of the block's seed, at the first column"),
+            _f(
+                "addr",
+                lambda c: c.scale_width,
+                "weight tile that ends the block, as in `w_scale`",
+            ),
+            _f(
+                "tile",
+                lambda c: tile_width(c.array.band_cols // c.unit_lanes),
+                "which U columns of the band",
+            ),
             _f("row_mask", lambda c: c.array.row_bands, "row bands that take the word"),
             _f("col_mask", lambda c: c.array.col_bands, "column bands that take the word"),
         ),

@@ -250,12 +250,14 @@ def block_row(config: EngineConfig) -> data.StructLayout:
     """A row of block sums for stage B, with ``valid``, which is set in one cycle of ``U``.
 
     ``exponent`` is that of the row's scale and of the sums' unit, ``significand`` its scale's,
-    ``nan`` says that its scale is none.
+    ``nan`` says that its scale is none; ``top``, that it is row 0 of X.
     """
     command = drain_command(config)
     fields = {name: command[name].shape for name in ("addr", "cols", "reach", "slot", "w_tile")}
     if config.small_scales:
         fields |= {"small": 1, "significand": 4}
+    if config.stochastic:
+        fields["top"] = 1
     if config.chained:
         fields |= {"source": source_width(config), "empty": 1}
     return PackedStruct(

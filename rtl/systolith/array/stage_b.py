@@ -13,6 +13,7 @@ from amaranth.utils import ceil_log2
 from systolith.array.chain import from_chain, to_chain
 from systolith.array.config import EngineConfig
 from systolith.array.delay import taps
+from systolith.array.draws import Draws
 from systolith.array.layouts import block_row, total_layout, y_word
 from systolith.array.march import marched_row
 from systolith.array.packed import PackedArray
@@ -20,6 +21,7 @@ from systolith.array.results import Results, chosen, tile_of
 from systolith.hierarchy import Block, place
 from systolith.memory.sram import Sram
 from systolith.numerics.fp32_term import EXPONENT_BITS
+from systolith.numerics.lfsr import STATE_BITS
 from systolith.numerics.scale_add import ScaleAdd
 from systolith.numerics.scale_code import decode_scales
 
@@ -57,6 +59,8 @@ class StageB(Block):
     r_addr, r_tile, busy, r_data
         Read-out, as that of :class:`Accumulator`, of one of the unit's column tiles, if it has
         several.
+    start_en, start_addr, start_data : In
+        With stochastic rounding: writes of :class:`systolith.array.draws.Draws`.
     to_chain, from_chain : Out(to_chain), In(from_chain)
         Where groups can be taller than a block, see :class:`systolith.array.chain.Chain`.
     """
@@ -75,6 +79,9 @@ class StageB(Block):
     r_data: data.View
     to_chain: data.View
     from_chain: data.View
+    start_en: Signal
+    start_addr: Signal
+    start_data: Signal
 
     def __init__(self, config: EngineConfig) -> None:
         if config.array.formats is None:
@@ -97,6 +104,7 @@ class StageB(Block):
                 "busy": Out(1),
                 "r_data": Out(y_word(config)),
                 **(_chain_ports(config) if config.chained else {}),
+                **(_start_ports(config) if config.stochastic else {}),
             }
         )
 
@@ -125,6 +133,16 @@ class StageB(Block):
             width=config.term_width, frac=self.formats.frac, rounding=self.formats.rounding
         )
         m.submodules.unit = place(unit, platform)
+        if config.stochastic:
+            draws = Draws(config)
+            m.submodules.draws = place(draws, platform)
+            m.d.comb += [
+                draws.row.eq(row),
+                draws.w_en.eq(self.start_en),
+                draws.w_addr.eq(self.start_addr),
+                draws.w_data.eq(self.start_data),
+                unit.random.eq(draws.random),
+            ]
         self._scale(m, unit, total, marched_row(m, read, 1, spacing=lanes), code)
         self._results(m, row, unit, platform)
         return m
@@ -265,3 +283,11 @@ class StageB(Block):
 
 def _chain_ports(config: EngineConfig) -> dict[str, Any]:
     return {"to_chain": Out(to_chain(config)), "from_chain": In(from_chain(config))}
+
+
+def _start_ports(config: EngineConfig) -> dict[str, Any]:
+    return {
+        "start_en": In(1),
+        "start_addr": In(config.scale_width),
+        "start_data": In(STATE_BITS),
+    }

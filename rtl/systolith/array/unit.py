@@ -33,8 +33,16 @@ from systolith.array.sequencer import Sequencer
 from systolith.array.stage_b import StageB
 from systolith.array.weights import WeightBanks
 from systolith.hierarchy import Block, place
+from systolith.numerics.lfsr import STATE_BITS
 
-__all__ = ["BandUnit", "chain_ports", "picked", "scale_signature", "write_signature"]
+__all__ = [
+    "BandUnit",
+    "chain_ports",
+    "picked",
+    "random_ports",
+    "scale_signature",
+    "write_signature",
+]
 
 
 def write_signature(addr: int, word: data.ArrayLayout, tiles: int) -> wiring.Signature:
@@ -78,8 +86,8 @@ class BandUnit(Block):
         First weight row of a command on this leader's port; last result of a command visible.
     left_block, right_block : In(block_row), Out(block_row)
         With a stage B: its rows, marching like the accumulators' commands.
-    x_scale, w_scale : In(scale_signature)
-        With a stage B: writes of the host.
+    x_scale, w_scale, w_random : In(scale_signature)
+        With a stage B: writes of the host; the last one with stochastic rounding.
     read_scaled, read_pick_scaled : In
         With a stage B: read its results instead of exact sums.
     to_chain, from_chain : Out(to_chain), In(from_chain) per stage B
@@ -221,6 +229,12 @@ class BandUnit(Block):
             ]
             if tiles > 1:
                 m.d.comb += stage.r_tile.eq(self.read_tile)  # its low bits
+            if config.stochastic:
+                m.d.comb += [
+                    stage.start_en.eq(self.w_random.en[n]),
+                    stage.start_addr.eq(self.w_random.addr),
+                    stage.start_data.eq(self.w_random.data),
+                ]
             if config.chained:
                 m.d.comb += [
                     self.to_chain[n].eq(stage.to_chain),
@@ -303,8 +317,15 @@ def _block_ports(config: EngineConfig) -> dict[str, Any]:
         "w_scale": In(scale_signature(config.scale_width, array.tile, array.col_tiles)),
         "read_scaled": In(1),
         "read_pick_scaled": In(array.tile),
+        **(random_ports(config) if config.stochastic else {}),
         **(chain_ports(config, array.band_cols // config.unit_lanes) if config.chained else {}),
     }
+
+
+def random_ports(config: EngineConfig) -> dict[str, Any]:
+    """Write port of the start states of random bits, an enable for each stage B of a band."""
+    stages = config.array.band_cols // config.unit_lanes
+    return {"w_random": In(scale_signature(config.scale_width, STATE_BITS // 8, stages))}
 
 
 def chain_ports(config: EngineConfig, stages: int) -> dict[str, Any]:

@@ -13,7 +13,14 @@ from systolith.array.interface import tile_width
 from systolith.array.layouts import act_word, weight_word, y_word
 from systolith.array.packed import PackedArray
 from systolith.array.queue import entry_layout, now_width
-from systolith.array.unit import BandUnit, chain_ports, picked, scale_signature, write_signature
+from systolith.array.unit import (
+    BandUnit,
+    chain_ports,
+    picked,
+    random_ports,
+    scale_signature,
+    write_signature,
+)
 from systolith.hierarchy import Block, place
 
 __all__ = ["UnitRow"]
@@ -47,7 +54,7 @@ class UnitRow(Block):
         That word, one cycle later.
     start, done, done_slot : Out
         Observed of each unit.
-    x_scale, w_scale, x_scale_cols, w_scale_cols, read_scaled, read_pick_scaled : In
+    x_scale, w_scale, w_random, x_scale_cols, ..., read_scaled, read_pick_scaled : In
         With a stage B, see :class:`BandUnit`.
     to_chain, from_chain
         As those of :class:`BandUnit`, for all units.
@@ -113,6 +120,8 @@ class UnitRow(Block):
                     (unit.x_scale, self.x_scale, self.x_scale_cols),
                     (unit.w_scale, self.w_scale, self.w_scale_cols),
                 ]
+                if self.config.stochastic:
+                    writes.append((unit.w_random, self.w_random, self.w_random_cols))
                 m.d.comb += [
                     unit.read_scaled.eq(self.read_scaled),
                     unit.read_pick_scaled.eq(self.read_pick_scaled),
@@ -158,5 +167,10 @@ def _block_ports(config: EngineConfig) -> dict[str, Any]:
         "w_scale_cols": In(array.col_bands),
         "read_scaled": In(1),
         "read_pick_scaled": In(array.tile),
+        **(
+            {**random_ports(config), "w_random_cols": In(array.col_bands)}
+            if config.stochastic
+            else {}
+        ),
         **(chain_ports(config, array.cols // config.unit_lanes) if config.chained else {}),
     }

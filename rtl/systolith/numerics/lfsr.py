@@ -1,21 +1,32 @@
 """Random bits of stochastic rounding: a function of the element's index, never of time."""
 
+from functools import cache
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 
 from systolith.hierarchy import Block
 
-__all__ = ["RANDOM_BITS", "ROW_PITCH", "ElementLfsr", "leap_matrix"]
+__all__ = [
+    "RANDOM_BITS",
+    "ROW_PITCH",
+    "STATE_BITS",
+    "ElementLfsr",
+    "leap_matrix",
+    "start_state",
+]
 
 RANDOM_BITS = 16
 ROW_PITCH = 1 << 16
 """Difference of the indices of an output and the one below it, whatever the matrix's shape."""
 
-_STATE_BITS = 32
+STATE_BITS = 32
+_SPREAD = 0x9E3779B1  # odd: neighbouring seeds get unrelated start states
 _TAPS = sum(1 << power - 1 for power in (32, 22, 2, 1))  # x^32 + x^22 + x^2 + x + 1
 _STEPS = 16  # per element: as many as bits are taken
 
 
+@cache
 def leap_matrix(elements: int) -> tuple[int, ...]:
     """Rows of the GF(2) matrix that moves the state on by ``elements`` >= 0 elements.
 
@@ -23,10 +34,8 @@ def leap_matrix(elements: int) -> tuple[int, ...]:
     """
     # One step of a right-shifting Galois register: bit i comes from bit i + 1, and from bit 0
     # where there is a tap.
-    one = [
-        (1 << i + 1 if i + 1 < _STATE_BITS else 0) | (_TAPS >> i & 1) for i in range(_STATE_BITS)
-    ]
-    result = [1 << i for i in range(_STATE_BITS)]
+    one = [(1 << i + 1 if i + 1 < STATE_BITS else 0) | (_TAPS >> i & 1) for i in range(STATE_BITS)]
+    result = [1 << i for i in range(STATE_BITS)]
     count = elements * _STEPS
     while count:
         if count & 1:
@@ -34,6 +43,13 @@ def leap_matrix(elements: int) -> tuple[int, ...]:
         one = _product(one, one)
         count >>= 1
     return tuple(result)
+
+
+def start_state(seed: int, column: int = 0) -> int:
+    """State of the element in row 0 and ``column`` for a ``seed``, any integer; never zero."""
+    state = (seed * _SPREAD) % (1 << STATE_BITS) or 1
+    rows = leap_matrix(column)
+    return sum(((state & mask).bit_count() & 1) << i for i, mask in enumerate(rows))
 
 
 def _product(after: list[int], before: list[int]) -> list[int]:
@@ -65,7 +81,7 @@ class ElementLfsr(Block):
     load : In(1)
         Go to row 0 of the start state ``start``. Wins over the moves.
     start : In(32)
-        ``seed * 0x9E3779B1`` modulo 2^32, or 1 if that is 0; software multiplies once per seed.
+        Of :func:`start_state`; software works it out.
     column : In(1)
         Go ``pitch`` columns on.
     row : In(1)
@@ -90,7 +106,7 @@ class ElementLfsr(Block):
         super().__init__(
             {
                 "load": In(1),
-                "start": In(_STATE_BITS),
+                "start": In(STATE_BITS),
                 "column": In(1),
                 "row": In(1),
                 "random": Out(RANDOM_BITS),
@@ -103,9 +119,9 @@ class ElementLfsr(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        state = Signal(_STATE_BITS, init=1)
-        row_start = Signal(_STATE_BITS, init=1)
-        next_row = Signal(_STATE_BITS)
+        state = Signal(STATE_BITS, init=1)
+        row_start = Signal(STATE_BITS, init=1)
+        next_row = Signal(STATE_BITS)
         m.d.comb += [
             next_row.eq(Mux(self.load, _leap(self.start, self.first), _leap(row_start, ROW_PITCH))),
             self.random.eq(state),
@@ -119,6 +135,6 @@ class ElementLfsr(Block):
 
 def _leap(state: Value, elements: int) -> Value:
     bits = [
-        Cat(state[i] for i in range(_STATE_BITS) if mask >> i & 1) for mask in leap_matrix(elements)
+        Cat(state[i] for i in range(STATE_BITS) if mask >> i & 1) for mask in leap_matrix(elements)
     ]
     return Cat(bit.xor() for bit in bits)

@@ -141,7 +141,13 @@ class GemmProgram:
             _Item(
                 plan=plan,
                 wanted=product(
-                    plan.pair, x, w, x_scales, w_scales, tensor_scale, accumulator_of(plan.config)
+                    plan.pair,
+                    x,
+                    w,
+                    x_scales,
+                    w_scales,
+                    tensor_scale,
+                    accumulator_of(plan.config, plan.seed),
                 ),
                 tensor_scale=tensor_scale,
                 writes=writes,

@@ -35,6 +35,8 @@ def operand_writes(
     if plan.block and len(writes) < 4:
         missing = "x_scales" if x_scales is None else "w_scales"
         raise ValueError(f"{missing} must be given for blocks of {plan.block} elements, not None")
+    if plan.block and plan.config.stochastic:
+        writes["w_random"] = plan.w_random_writes()
     return writes
 
 
@@ -62,6 +64,12 @@ def fill_banks(config: EngineConfig, pad: int) -> dict[str, Iterator[Payload]]:
         depth = range(memory.x_depth)
         banks["x_scale"] = ({"data": pad, "addr": addr, **everywhere} for addr in depth)
         banks["w_scale"] = words(config.max_tiles, a.col_tiles, 8)
+    if config.stochastic:
+        banks["w_random"] = (
+            {"data": pad, "addr": addr, "tile": stage, **everywhere}
+            for stage in range(a.band_cols // config.unit_lanes)
+            for addr in range(config.max_tiles)
+        )
     return banks
 
 

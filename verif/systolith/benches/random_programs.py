@@ -38,6 +38,10 @@ def fill_memories(program: Program, rng: np.random.Generator) -> None:
         _send(program, "x_scale", random_scales(rng, forms, shape), 8)
         shape = (a.row_bands, a.col_bands, a.col_tiles, config.max_tiles, a.tile)
         _send(program, "w_scale", random_scales(rng, forms, shape), 8)
+    if config.stochastic:
+        stages = a.band_cols // config.unit_lanes
+        states = rng.integers(0, 1 << 32, (a.row_bands, a.col_bands, stages, config.max_tiles, 1))
+        _send(program, "w_random", states, 32)
 
 
 def _send(program: Program, stream: str, words: NDArray[Any], bits: int) -> None:

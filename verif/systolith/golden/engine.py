@@ -11,6 +11,7 @@ from systolith.golden.gemm import accumulator_of
 from systolith.golden.images import Images, Lanes
 from systolith.golden.numerics.accumulate import Accumulator, canonical
 from systolith.golden.numerics.decode import decode
+from systolith.golden.numerics.lfsr import bits_after, element_index
 from systolith.golden.numerics.matmul import Segment, block_terms
 from systolith.numerics.formats import Format
 from systolith.numerics.pairs import Pair
@@ -152,10 +153,19 @@ class EngineModel(Images):
                 (term,) = block_terms(segment)
                 accumulator = Accumulator(old.shape, accumulator_of(self.config))
                 accumulator.value = old
-                accumulator.add(term[:, columns])
+                accumulator.add(term[:, columns], self._random(spot, tile, old.shape))
                 old = canonical(accumulator.value)
             self.ys[own] = old.view(np.uint32)  # unchanged if K ends above, whatever the scales
             self.known[own] = False  # the exact sums of blocks are formed there
+
+    def _random(self, spot: Spot, tile: int, shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+        """Random bits of the outputs at ``spot`` for the block that weight tile ``tile`` ends."""
+        if not self.config.stochastic:
+            return None
+        stage, first = divmod(spot[2] * self.config.array.tile, self.config.unit_lanes)
+        start = np.full(shape, self.w_random[spot[0], spot[1], stage, tile], np.uint32)
+        index = element_index(np.arange(shape[0])[:, None], first + np.arange(shape[1])[None, :])
+        return bits_after(start, index.astype(np.uint64)).astype(np.int64)
 
     # Operands -------------------------------------------------------------------------------
 

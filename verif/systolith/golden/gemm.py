@@ -37,7 +37,9 @@ def product(
     return matmul(x, x_scales, w, w_scales, *names, acc, tensor_scale)
 
 
-def accumulator_of(config: EngineConfig) -> AccSpec:
-    """How the engine's stage B adds."""
+def accumulator_of(config: EngineConfig, seed: int = 0) -> AccSpec:
+    """How the engine's stage B adds; ``seed`` is that of stochastic rounding."""
     formats = config.array.formats
-    return AccSpec(frac=formats.frac, rounding=formats.rounding) if formats else AccSpec()
+    if formats is None:
+        return AccSpec()
+    return AccSpec(frac=formats.frac, rounding=formats.rounding, seed=seed)

@@ -29,6 +29,8 @@ class Images:
         Scales of rows of X.
     w_scale : uint8 [row bands, col bands, col tiles, weight tiles, T]
         Scales of columns of W.
+    w_random : uint32 [row bands, col bands, stages B of a band, weight tiles]
+        Start states of random bits, with stochastic rounding.
     y : int32 [row bands, col bands, col tiles, y_depth, T]
         Sums of plain integers.
     ys : uint32, same shape
@@ -42,6 +44,8 @@ class Images:
         a, memory = config.array, config.memory
         bands = (a.row_bands, a.col_bands)
         self._bits = {"x_write": a.x_bits, "w_write": a.w_bits, "x_scale": 8, "w_scale": 8}
+        stages = a.band_cols // config.unit_lanes if config.stochastic else 1
+        self.w_random = np.zeros((*bands, stages, config.max_tiles), dtype=np.uint32)
         x_kind, w_kind = (self._kind(self._bits[stream]) for stream in ("x_write", "w_write"))
         self.x: Lanes = np.zeros((*bands, a.row_tiles, memory.x_depth, a.tile), dtype=x_kind)
         self.w: Lanes = np.zeros((*bands, a.col_tiles, memory.w_depth, a.tile), dtype=w_kind)
@@ -58,18 +62,20 @@ class Images:
         return np.uint8 if bits <= 8 else np.uint16
 
     def write(self, stream: str, payload: Mapping[str, int]) -> None:
-        """Apply a payload of ``x_write``, ``w_write``, ``x_scale`` or ``w_scale``."""
+        """Apply a payload of a stream that writes operands, scales or states."""
         a = self.config.array
         bank: Lanes = {
             "x_write": self.x,
             "w_write": self.w,
             "x_scale": self.x_scale,
             "w_scale": self.w_scale,
+            "w_random": self.w_random,
         }[stream]
         address: tuple[int, ...] = (payload["addr"],)
         word: Any = payload["data"]
         if stream != "x_scale":
             address = (payload["tile"], *address)
+        if stream in ("x_write", "w_write", "w_scale"):
             word = self._lanes(payload["data"], self._bits[stream], bank.dtype)
         for i in range(a.row_bands):
             for j in range(a.col_bands):

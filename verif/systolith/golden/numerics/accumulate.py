@@ -69,16 +69,15 @@ class Accumulator:
         if spec.rounding == "sr":
             self._index = element_index(np.arange(shape[0])[:, None], np.arange(shape[1])[None, :])
 
-    def add(self, term: Float32Array) -> None:
-        """Add the terms [M, N] of the next block."""
+    def add(self, term: Float32Array, random: NDArray[np.int64] | None = None) -> None:
+        """Add the terms [M, N] of the next block, with ``random`` bits instead of the spec's."""
         spec = self.spec
         if spec.frac == 23 and spec.rounding == "rne":
             with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                 self.value = self.value + term
         else:
             exact = add_to_odd(widen(self.value), widen(term))
-            random = None
-            if self._index is not None:
+            if random is None and self._index is not None:
                 random = random_bits(spec.seed + self._blocks, self._index).astype(np.int64)
             self.value = round_fraction(exact, spec.frac, spec.rounding, random)
         self._blocks += 1

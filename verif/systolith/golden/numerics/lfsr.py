@@ -11,7 +11,16 @@ from functools import cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["STEPS", "TAPS", "element_index", "leap", "random_bits", "start_state", "step"]
+__all__ = [
+    "STEPS",
+    "TAPS",
+    "bits_after",
+    "element_index",
+    "leap",
+    "random_bits",
+    "start_state",
+    "step",
+]
 
 TAPS = 0x80200003
 """The polynomial without its constant term, x^i at bit i - 1, for a right-shifting register."""
@@ -73,7 +82,11 @@ def random_bits(seed: int, index: ArrayLike) -> NDArray[np.uint16]:
     left = wanted.astype(np.uint64)
     if wanted.size and (wanted.min() < 0 or int(wanted.max()) >> 32):
         raise ValueError("random_bits: index must be in 0..2^32-1")
-    state = np.full(wanted.shape, start_state(seed), dtype=np.uint32)
+    return bits_after(np.full(wanted.shape, start_state(seed), dtype=np.uint32), left)
+
+
+def bits_after(state: NDArray[np.uint32], left: NDArray[np.uint64]) -> NDArray[np.uint16]:
+    """Return 16 bits of the elements that come ``left`` elements after those of ``state``."""
     for bit in range(int(left.max()).bit_length() if left.size else 0):
         state = np.where(left >> np.uint64(bit) & np.uint64(1), _apply(bit, state), state)
     return state.astype(np.uint16)
