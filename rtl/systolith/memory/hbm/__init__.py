@@ -1,0 +1,1 @@
+"""Controllers and devices of dynamic memory."""

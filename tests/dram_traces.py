@@ -1,0 +1,91 @@
+"""Random command traces, timed by another reading of the rules: all pairs of commands."""
+
+import random
+from collections.abc import Iterable
+
+from systolith.memory.hbm.commands import COLUMN, PER_BANK, Address, Command, Op, Scope
+from systolith.memory.hbm.parts import Organisation
+from systolith.memory.hbm.timing import Rule
+
+__all__ = ["earliest", "random_trace"]
+
+_REACH = 80
+"""Commands back that a rule may reach: more than fit into the longest latency of the tests."""
+
+
+def _related(rule: Rule, first: Command, then: Command) -> bool:
+    everywhere = first.op not in PER_BANK or then.op not in PER_BANK
+    a, b = first.at, then.at
+    same = {
+        Scope.CHANNEL: True,
+        Scope.PC: True,
+        Scope.SID: a.sid == b.sid,
+        Scope.GROUP: (a.sid, a.group) == (b.sid, b.group),
+        Scope.BANK: (a.sid, a.group, a.bank) == (b.sid, b.group, b.bank),
+    }[rule.scope]
+    return not same if rule.apart else same or everywhere
+
+
+def earliest(rules: Iterable[Rule], past: list[Command], op: Op, at: Address) -> int:
+    """First clock in which every rule allows the command."""
+    clock = past[-1].clock if past else 0
+    new = Command(clock, op, at)
+    for rule in rules:
+        if op in rule.then:
+            before = [c for c in past[-_REACH:] if c.op in rule.first and _related(rule, c, new)]
+            if len(before) >= rule.window:
+                clock = max(clock, before[-rule.window].clock + rule.latency)
+    return clock
+
+
+def random_trace(
+    rules: Iterable[Rule], shape: Organisation, *, seed: int, length: int, ops: Iterable[Op] = Op
+) -> list[Command]:
+    """Return a trace that is legal by ``rules``; most commands come as early as they may."""
+    draw = random.Random(seed)
+    rules, ops = list(rules), list(ops)
+    banks = [
+        (s, g, b)
+        for s in range(shape.sids)
+        for g in range(shape.groups)
+        for b in range(shape.banks)
+    ]
+    rows: dict[tuple[int, int, int], int] = {}
+    asleep = False
+    trace: list[Command] = []
+    while len(trace) < length:
+        op = draw.choice(ops)
+        if asleep:
+            op = Op.SRX
+        bank = draw.choice(banks)
+        legal = {
+            Op.ACT: bank not in rows,
+            Op.REFPB: bank not in rows,
+            Op.RFMPB: bank not in rows,
+            **dict.fromkeys((Op.REFAB, Op.RFMAB, Op.MRS, Op.SRE), not rows),
+            **dict.fromkeys(COLUMN, bank in rows),
+            Op.SRX: asleep,
+        }
+        if not legal.get(op, True):
+            if rows and op in (Op.REFAB, Op.RFMAB, Op.MRS, Op.SRE) and draw.random() < 0.3:
+                op = Op.PREA
+            else:
+                continue
+        row = rows.get(bank, draw.randrange(shape.rows))
+        at = Address(
+            sid=bank[0],
+            group=bank[1],
+            bank=bank[2],
+            row=row,
+            column=draw.randrange(shape.columns),
+        )
+        late = draw.choice([0, 0, 0, 1, 7])
+        trace.append(Command(earliest(rules, trace, op, at) + late, op, at))
+        if op is Op.ACT:
+            rows[bank] = row
+        elif op in (Op.PRE, Op.RDA, Op.WRA):
+            rows.pop(bank, None)
+        elif op is Op.PREA:
+            rows.clear()
+        asleep = op is Op.SRE
+    return trace
