@@ -1,13 +1,54 @@
-"""Random command traces, timed by another reading of the rules: all pairs of commands."""
+"""Made-up memories, and random traces timed by another reading of the rules: all pairs."""
 
 import random
 from collections.abc import Iterable
+from dataclasses import replace
 
 from systolith.memory.hbm.commands import COLUMN, PER_BANK, Address, Command, Op, Scope
-from systolith.memory.hbm.parts import Organisation
-from systolith.memory.hbm.timing import Rule
+from systolith.memory.hbm.parts import Organisation, sdr_parts
+from systolith.memory.hbm.timing import Rule, Timing
 
-__all__ = ["earliest", "random_trace"]
+__all__ = ["SDR", "SDR_SHAPE", "SHAPE", "TIGHT", "earliest", "random_trace"]
+
+SHAPE = Organisation(sids=2, groups=2, banks=2, rows=16, columns=4, atom=32)
+TIGHT = Timing(  # every rule binds: none follows from the others
+    name="tight",
+    generation="hbm3",
+    source="made up",
+    tck_ps=1000,
+    cl=5,
+    cwl=3,
+    burst=2,
+    rcd_rd=6,
+    rcd_wr=5,
+    rp=5,
+    ras=9,
+    rc=17,
+    wr=4,
+    rtp=3,
+    ccd_s=2,
+    ccd_l=4,
+    ccd_r=3,
+    rrd_s=3,
+    rrd_l=4,
+    faw=18,
+    wtr_s=2,
+    wtr_l=4,
+    rtw=6,
+    ppd=2,
+    rfc=30,
+    rfc_pb=20,
+    rrefd=6,
+    refi=1000,
+    mrd=4,
+    xs=35,
+    ckesr=4,
+    act_slots=2,
+)
+SDR_SHAPE = Organisation(sids=1, groups=1, banks=4, rows=16, columns=4, atom=16)
+SDR = replace(
+    sdr_parts(133)["sdr-mt48lc16m16"].timing, rfc=14, xs=17, rc=12, ccd_s=8, rrd_s=3, refi=500
+)
 
 _REACH = 80
 """Commands back that a rule may reach: more than fit into the longest latency of the tests."""

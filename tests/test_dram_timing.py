@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from dram_traces import random_trace
+from dram_traces import SDR, SDR_SHAPE, SHAPE, TIGHT, random_trace
 
 from systolith.emit.dram_table import dram_table
 from systolith.golden.dram import TraceChecker
@@ -14,46 +14,6 @@ from systolith.golden.dram_trace import read_trace, write_trace
 from systolith.memory.hbm.commands import PER_BANK, Address, Command, Op, Scope
 from systolith.memory.hbm.parts import PARTS, Organisation, Part, hbm3_6400, sdr_parts
 from systolith.memory.hbm.timing import Rule, Timing, cycles, rules
-
-SHAPE = Organisation(sids=2, groups=2, banks=2, rows=16, columns=4, atom=32)
-TIGHT = Timing(  # every rule binds: none follows from the others
-    name="tight",
-    generation="hbm3",
-    source="made up",
-    tck_ps=1000,
-    cl=5,
-    cwl=3,
-    burst=2,
-    rcd_rd=6,
-    rcd_wr=5,
-    rp=5,
-    ras=9,
-    rc=17,
-    wr=4,
-    rtp=3,
-    ccd_s=2,
-    ccd_l=4,
-    ccd_r=3,
-    rrd_s=3,
-    rrd_l=4,
-    faw=18,
-    wtr_s=2,
-    wtr_l=4,
-    rtw=6,
-    ppd=2,
-    rfc=30,
-    rfc_pb=20,
-    rrefd=6,
-    refi=1000,
-    mrd=4,
-    xs=35,
-    ckesr=4,
-    act_slots=2,
-)
-SDR_SHAPE = Organisation(sids=1, groups=1, banks=4, rows=16, columns=4, atom=16)
-SDR = replace(
-    sdr_parts(133)["sdr-mt48lc16m16"].timing, rfc=14, xs=17, rc=12, ccd_s=8, rrd_s=3, refi=500
-)
 
 # Edges of HBM4 in Ramulator 2.1 (python/ramulator/dram/hbm4.py) in its own words: level, commands
 # before, commands after, latency, window; "/" a sibling. Facts of a published table to compare.
