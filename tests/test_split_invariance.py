@@ -8,6 +8,7 @@ import pytest
 from amaranth.hdl import Assert, Assume, Elaboratable, Module, Mux, Signal, signed
 from block_cases import EVERY, block_config, block_operands, usable_splits
 
+from systolith.array.config import EngineConfig
 from systolith.benches.gemms import GemmProgram
 from systolith.benches.play import build_engine
 from systolith.compiler.gemm import GemmPlan
@@ -20,19 +21,29 @@ from systolith.numerics.pairs import PAIRS, Pair, pair
 from systolith.proofs.substitute import free, to_rtlil
 
 ALL = block_config(EVERY, words=(512, 512, 64))
+STACKED = block_config(  # groups of 8 to 64 rows: up to two blocks, four of NVFP4, in a K tile
+    EVERY, rows=64, cols=2, row_bands=8, col_bands=1, words=(512, 512, 64)
+)
 
 
 @pytest.mark.cosim
-def test_every_pair_on_every_split(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("config", "gemm"),
+    [
+        pytest.param(ALL, Gemm(m=3, n=7, k=75), id="lower than a block"),
+        pytest.param(STACKED, Gemm(m=3, n=5, k=171), id="stacked", marks=pytest.mark.slow),
+    ],
+)
+def test_every_pair_on_every_split(config: EngineConfig, gemm: Gemm, tmp_path: Path) -> None:
     """One GEMM of every legal pair, with a short last block and used columns, on the Verilog."""
     rng = np.random.default_rng(17)
-    gemm = Gemm(m=3, n=7, k=75)
-    program = GemmProgram(ALL, pad=0x7F)
+    program = GemmProgram(config, pad=0x7F)
     for formats in PAIRS:
         operands = block_operands(rng, formats, gemm)
-        for split in usable_splits(ALL, formats):
-            program.add(GemmPlan(config=ALL, gemm=gemm, split=split, pair=formats), *operands)
-    results = program.evaluate(build_engine(ALL, cache=tmp_path).play(program.program).transfers)
+        for split in usable_splits(config, formats):
+            program.add(GemmPlan(config=config, gemm=gemm, split=split, pair=formats), *operands)
+    engine = build_engine(config, cache=tmp_path)
+    results = program.evaluate(engine.play(program.program).transfers)
     digests = defaultdict(set)
     for result in results:
         assert result.plan.pair is not None
