@@ -4,11 +4,12 @@ import random
 from collections.abc import Iterable
 from dataclasses import replace
 
+from systolith.golden.dram import TraceChecker
 from systolith.memory.hbm.commands import COLUMN, PER_BANK, Address, Command, Op, Scope
 from systolith.memory.hbm.parts import Organisation, sdr_parts
 from systolith.memory.hbm.timing import Rule, Timing
 
-__all__ = ["SDR", "SDR_SHAPE", "SHAPE", "TIGHT", "earliest", "random_trace"]
+__all__ = ["SDR", "SDR_SHAPE", "SHAPE", "TIGHT", "earliest", "faulty_trace", "random_trace"]
 
 SHAPE = Organisation(sids=2, groups=2, banks=2, rows=16, columns=4, atom=32)
 TIGHT = Timing(  # every rule binds: none follows from the others
@@ -130,3 +131,24 @@ def random_trace(
             rows.clear()
         asleep = op is Op.SRE
     return trace
+
+
+def faulty_trace(rules: tuple[Rule, ...], at: int, shape: Organisation) -> list[Command]:
+    """Return a trace that breaks rule ``at`` by one cycle and no other, as soon as one is found.
+
+    Only a rule that follows from no others can be broken alone.
+    """
+    rule = rules[at]
+    looser = (*rules[:at], replace(rule, latency=rule.latency - 1), *rules[at + 1 :])
+    ops = {Op.ACT, Op.PRE, Op.PREA, *rule.first, *rule.then}
+    ops |= {Op.SRX} if Op.SRE in ops else set()
+    if rule.then == {Op.SRX}:
+        ops = {Op.SRE, Op.SRX}
+    if shape is SDR_SHAPE:
+        ops -= {Op.REFPB, Op.RFMPB, Op.RFMAB}
+    for seed in range(60):
+        trace = random_trace(looser, shape, seed=seed, length=120, ops=sorted(ops))
+        assert TraceChecker(looser, shape).check(trace) == []
+        if TraceChecker(rules, shape).check(trace):
+            return trace
+    raise AssertionError(f"{rule.name} never binds")

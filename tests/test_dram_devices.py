@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from amaranth.hdl import Module
 from amaranth.sim import Simulator, SimulatorContext
-from dram_traces import SDR, SDR_SHAPE, SHAPE, TIGHT, random_trace
+from dram_traces import SDR, SDR_SHAPE, SHAPE, TIGHT, faulty_trace, random_trace
 
 from systolith.devices.timing_checker import Illegal, TimingChecker
 from systolith.golden.dram import TraceChecker
@@ -117,6 +117,37 @@ def test_the_hardware_finds_what_the_reference_finds(
     if slots == 1:
         legal = random_trace(rules(timing), shape, seed=2, length=120, ops=ops)
         assert _agree(timing, shape, legal, slots) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("timing", "shape"), [(TIGHT, SHAPE), (SDR, SDR_SHAPE)], ids=["tight", "sdr"]
+)
+def test_the_loss_of_any_rule_would_be_seen(timing: Timing, shape: Organisation) -> None:
+    """One after the other, traces that break one rule by one cycle and no other."""
+    listed, pause = rules(timing), 100
+    trace: list[Command] = []
+    wanted: list[tuple[int, int]] = []
+    for at, rule in enumerate(listed):
+        if ("bus" in rule.name and rule.latency == 1) or (
+            "CCDS" in rule.name and rule.latency == 1
+        ):
+            continue  # two commands on one bus in a clock: there are no wires for that
+        part = faulty_trace(listed, at, shape)
+        wrong = TraceChecker(listed, shape).check(part)[0].command
+        part = part[: part.index(wrong) + 1]
+        start = trace[-1].clock + pause if trace else 0
+        trace += [replace(command, clock=start + command.clock) for command in part]
+        wanted.append((start + wrong.clock, at))
+        asleep = (
+            Op.SRE in {c.op for c in part}
+            and [c.op for c in part if c.op in (Op.SRE, Op.SRX)][-1] is Op.SRE
+        )
+        trace += [Command(trace[-1].clock + pause, Op.SRX)] if asleep else []
+        trace.append(Command(trace[-1].clock + pause, Op.PREA))
+    trace.sort(key=lambda c: (c.clock, c.op not in COLUMN))
+    found = _in_hardware(TimingChecker(listed, shape), trace)
+    assert [(clock, rule) for clock, rule, _, _ in found] == wanted
 
 
 def test_illegal_states() -> None:

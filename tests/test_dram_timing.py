@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from dram_traces import SDR, SDR_SHAPE, SHAPE, TIGHT, random_trace
+from dram_traces import SDR, SDR_SHAPE, SHAPE, TIGHT, faulty_trace, random_trace
 
 from systolith.emit.dram_table import dram_table
 from systolith.golden.dram import TraceChecker
@@ -184,26 +184,6 @@ def test_legal_traces_are_clean(timing: Timing, shape: Organisation) -> None:
     assert seen == set(ops)
 
 
-def _faulty(
-    all_rules: tuple[Rule, ...], at: int, shape: Organisation
-) -> tuple[list[Command], Rule]:
-    """A trace that breaks one rule by one cycle and no other, as early as one is found."""
-    rule = all_rules[at]
-    looser = (*all_rules[:at], replace(rule, latency=rule.latency - 1), *all_rules[at + 1 :])
-    ops = {Op.ACT, Op.PRE, Op.PREA, *rule.first, *rule.then}
-    ops |= {Op.SRX} if Op.SRE in ops else set()
-    if rule.then == {Op.SRX}:
-        ops = {Op.SRE, Op.SRX}
-    if shape is SDR_SHAPE:
-        ops -= {Op.REFPB, Op.RFMPB, Op.RFMAB}
-    for seed in range(60):
-        trace = random_trace(looser, shape, seed=seed, length=120, ops=sorted(ops))
-        assert TraceChecker(looser, shape).check(trace) == []
-        if TraceChecker(all_rules, shape).check(trace):
-            return trace, rule
-    raise AssertionError(f"{rule.name} never binds")
-
-
 CASES = [
     pytest.param(timing, shape, n, id=f"{timing.generation}: {rule.name}")
     for timing, shape in ((TIGHT, SHAPE), (SDR, SDR_SHAPE))
@@ -215,7 +195,8 @@ CASES = [
 def test_every_rule_binds_and_its_loss_is_seen(
     timing: Timing, shape: Organisation, at: int
 ) -> None:
-    trace, rule = _faulty(rules(timing), at, shape)
+    rule = rules(timing)[at]
+    trace = faulty_trace(rules(timing), at, shape)
     found = TraceChecker(rules(timing), shape).check(trace)
     assert {violation.rule for violation in found} == {rule.name}
     for violation in found:
