@@ -128,7 +128,8 @@ class GemmProgram:
         for stream, payloads in operand_writes(
             plan, x, w, x_scales, w_scales, pad=self.pad
         ).items():
-            listed = [] if keep_weights and stream.startswith("w_") else list(payloads)
+            kept = keep_weights and stream in ("w_write", "w_scale")
+            listed = [] if kept else list(payloads)
             program.send(stream, listed)
             writes[stream] = len(listed)
         commands = plan.commands()
