@@ -1,7 +1,6 @@
 """Everything that belongs to one band outside the array: queue, sequencer, banks, accumulators."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
@@ -10,7 +9,7 @@ from amaranth.utils import bits_for, ceil_log2
 
 from systolith.array.accumulator import Accumulator
 from systolith.array.band_row import band_signature
-from systolith.array.chain import from_chain, to_chain
+from systolith.array.block_ports import unit_block_ports
 from systolith.array.config import EngineConfig
 from systolith.array.delay import delayed
 from systolith.array.drain import Drain
@@ -33,16 +32,8 @@ from systolith.array.sequencer import Sequencer
 from systolith.array.stage_b import StageB
 from systolith.array.weights import WeightBanks
 from systolith.hierarchy import Block, place
-from systolith.numerics.lfsr import STATE_BITS
 
-__all__ = [
-    "BandUnit",
-    "chain_ports",
-    "picked",
-    "random_ports",
-    "scale_signature",
-    "write_signature",
-]
+__all__ = ["BandUnit", "picked", "write_signature"]
 
 
 def write_signature(addr: int, word: data.ArrayLayout, tiles: int) -> wiring.Signature:
@@ -86,7 +77,7 @@ class BandUnit(Block):
         First weight row of a command on this leader's port; last result of a command visible.
     left_block, right_block : In(block_row), Out(block_row)
         With a stage B: its rows, marching like the accumulators' commands.
-    x_scale, w_scale, w_random : In(scale_signature)
+    x_scale, w_scale, w_random : In(enables, addr, data)
         With a stage B: writes of the host; the last one with stochastic rounding.
     read_scaled, read_pick_scaled : In
         With a stage B: read its results instead of exact sums.
@@ -118,7 +109,7 @@ class BandUnit(Block):
                 "start": Out(1),
                 "done": Out(1),
                 "done_slot": Out(bits_for(config.control.outstanding - 1)),
-                **(_block_ports(config) if config.scaled else {}),
+                **unit_block_ports(config),
             }
         )
 
@@ -301,39 +292,6 @@ class BandUnit(Block):
         if blocks_ended is not None:  # never at the same time: commands keep their order
             m.d.comb += self.done.eq(visible.last | blocks_ended.last)
             m.d.comb += self.done_slot.eq(Mux(blocks_ended.last, blocks_ended.slot, visible.slot))
-
-
-def scale_signature(addr: int, lanes: int, tiles: int) -> wiring.Signature:
-    """Write port of scales: enables, address and 8 bits for each lane."""
-    return wiring.Signature({"en": Out(tiles), "addr": Out(addr), "data": Out(8 * lanes)})
-
-
-def _block_ports(config: EngineConfig) -> dict[str, Any]:
-    array = config.array
-    return {
-        "left_block": In(block_row(config)),
-        "right_block": Out(block_row(config)),
-        "x_scale": In(scale_signature(config.x_width, 1, 1)),
-        "w_scale": In(scale_signature(config.scale_width, array.tile, array.col_tiles)),
-        "read_scaled": In(1),
-        "read_pick_scaled": In(array.tile),
-        **(random_ports(config) if config.stochastic else {}),
-        **(chain_ports(config, array.band_cols // config.unit_lanes) if config.chained else {}),
-    }
-
-
-def random_ports(config: EngineConfig) -> dict[str, Any]:
-    """Write port of the start states of random bits, an enable for each stage B of a band."""
-    stages = config.array.band_cols // config.unit_lanes
-    return {"w_random": In(scale_signature(config.scale_width, STATE_BITS // 8, stages))}
-
-
-def chain_ports(config: EngineConfig, stages: int) -> dict[str, Any]:
-    """Ports of some stages B to the chain."""
-    return {
-        "to_chain": Out(PackedArray(to_chain(config), stages)),
-        "from_chain": In(PackedArray(from_chain(config), stages)),
-    }
 
 
 def picked(values: Sequence[Value], index: Value) -> Value:

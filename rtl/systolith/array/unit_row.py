@@ -1,26 +1,18 @@
 """Row of band units: what surrounds one row band of the array."""
 
-from typing import Any
-
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from systolith.array.band_row import band_signature
+from systolith.array.block_ports import row_block_ports
 from systolith.array.config import EngineConfig
 from systolith.array.interface import tile_width
 from systolith.array.layouts import act_word, weight_word, y_word
 from systolith.array.packed import PackedArray
 from systolith.array.queue import entry_layout, now_width
-from systolith.array.unit import (
-    BandUnit,
-    chain_ports,
-    picked,
-    random_ports,
-    scale_signature,
-    write_signature,
-)
+from systolith.array.unit import BandUnit, picked, write_signature
 from systolith.hierarchy import Block, place
 
 __all__ = ["UnitRow"]
@@ -89,7 +81,7 @@ class UnitRow(Block):
                 "start": Out(cols),
                 "done": Out(cols),
                 "done_slot": Out(PackedArray(slot, cols)),
-                **(_block_ports(config) if config.scaled else {}),
+                **row_block_ports(config),
             }
         )
 
@@ -156,21 +148,3 @@ class UnitRow(Block):
             self.read_busy.eq(picked([unit.read_busy for unit in units], self.read_col)),
         ]
         return m
-
-
-def _block_ports(config: EngineConfig) -> dict[str, Any]:
-    array = config.array
-    return {
-        "x_scale": In(scale_signature(config.x_width, 1, 1)),
-        "x_scale_cols": In(array.col_bands),
-        "w_scale": In(scale_signature(config.scale_width, array.tile, array.col_tiles)),
-        "w_scale_cols": In(array.col_bands),
-        "read_scaled": In(1),
-        "read_pick_scaled": In(array.tile),
-        **(
-            {**random_ports(config), "w_random_cols": In(array.col_bands)}
-            if config.stochastic
-            else {}
-        ),
-        **(chain_ports(config, array.cols // config.unit_lanes) if config.chained else {}),
-    }
