@@ -223,11 +223,8 @@ ALWAYS = (  # the others take the slow mark: a minute and a half for all of them
     "first block added to old results",
     "result not forwarded",
     "column mask off by one",
-    "flags of a pass forgotten",
-    "digit at the wrong place",
     "block one pass too long",
     "tiles too fast for the lanes",
-    "last drain not waited for",
     "sums of the same band",
     "scales beyond K",
 )

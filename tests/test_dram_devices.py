@@ -99,7 +99,7 @@ def _agree(timing: Timing, shape: Organisation, trace: list[Command], slots: int
     return len(told)
 
 
-@pytest.mark.parametrize("slots", [1, 4])
+@pytest.mark.parametrize("slots", [1, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("timing", "shape"), [(TIGHT, SHAPE), (SDR, SDR_SHAPE)], ids=["tight", "sdr"]
 )

@@ -134,14 +134,17 @@ def test_random_programs() -> None:
 @pytest.mark.parametrize(
     ("target", "old", "new"),
     [
-        pytest.param(draws.Draws, "~row.top", "0", id="row not moved on"),
+        pytest.param(draws.Draws, "~row.top", "0", id="row not moved on", marks=pytest.mark.slow),
         pytest.param(draws.Draws, "config.draw_cycles - 1", "config.draw_cycles", id="lane off"),
-        pytest.param(drain.Drain, "m.Elif(begin)", "m.Elif(0)", id="row 0 never ends"),
+        pytest.param(
+            drain.Drain, "m.Elif(begin)", "m.Elif(0)", id="row 0 never ends", marks=pytest.mark.slow
+        ),
         pytest.param(
             stage_b.StageB,
             "draws.w_addr.eq(self.start_addr)",
             "draws.w_addr.eq(0)",
             id="one state for all blocks",
+            marks=pytest.mark.slow,
         ),
     ],
 )
