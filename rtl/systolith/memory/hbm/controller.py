@@ -1,0 +1,367 @@
+"""The controller of one pseudo-channel: streams of runs in, decoded commands out."""
+
+from amaranth.hdl import Array, Cat, Module, Signal, Value
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from systolith.array.packed import PackedArray, PackedStruct
+from systolith.hierarchy import Block, place
+from systolith.memory.hbm.bank_queue import BankQueue
+from systolith.memory.hbm.boundary import column_command, row_command
+from systolith.memory.hbm.column_sequencer import ColumnSequencer
+from systolith.memory.hbm.commands import Op
+from systolith.memory.hbm.config import LEAD, ControllerConfig
+from systolith.memory.hbm.counters import COUNTER_BITS, COUNTERS, Counters
+from systolith.memory.hbm.guard import Guard
+from systolith.memory.hbm.maintenance import Maintenance
+from systolith.memory.hbm.picking import first_of
+from systolith.memory.hbm.refresh import Refresh
+from systolith.memory.hbm.returns import MOST_LATENCY, Returns, return_layout
+from systolith.memory.hbm.row_sequencer import RowSequencer
+from systolith.memory.hbm.run_queue import RunQueue
+from systolith.memory.hbm.walker import Walker
+
+__all__ = ["Controller", "response_layout", "write_layout"]
+
+
+def write_layout(config: ControllerConfig) -> data.StructLayout:
+    """Data of a write, and one bit for each byte that is written."""
+    atom = config.organisation.atom
+    return PackedStruct({"data": 8 * atom, "mask": atom})
+
+
+def response_layout(config: ControllerConfig) -> data.StructLayout:
+    """An atom that was read; ``lost`` if the memory did not deliver it, its data then is random."""
+    return PackedStruct(
+        {**dict(return_layout(config).members), "lost": 1, "data": 8 * config.organisation.atom}
+    )
+
+
+class Controller(Block):
+    """Controller of one pseudo-channel.
+
+    A run is a promise: the data of a write can be fetched, and the data of a read taken, in any
+    clock from its acceptance on. So nothing outside can make the controller wait, and the time
+    until a run is done is bounded by those before it.
+
+    Parameters
+    ----------
+    config : ControllerConfig
+        Memory and sizes.
+
+    Members
+    -------
+    run_valid, run_ready, run : In(streams), Out(streams), In(array of config.run)
+        Runs of each stream, carried out in order.
+    fetch0, ... : Out
+        ``valid, stream``: the next atom to be written of this stream is wanted in ``write`` in
+        the next clock; one per port.
+    write0, ... : In(write_layout)
+        Its data.
+    response0, ... : Out(response_layout)
+        Atoms that were read, in order for each stream.
+    done0, ... : Out
+        ``valid, stream``: the last write of a run is on its way; every read that is accepted from
+        now on sees it.
+    map, mode, debt_bound, hotter, sleep, latency : In
+        Run-time registers: number of the address map (stable while there are runs), refresh mode,
+        see :class:`~systolith.memory.hbm.refresh.Refresh`, self-refresh, latency of read data
+        from the boundary and back, in fabric clocks.
+    ready, asleep : Out(1)
+        The memory is up; in self-refresh.
+    row_offer, long_offer, column_offer : In(slots)
+        Slots of the clock in which what is decided now reaches the boundary, ``LEAD`` clocks
+        later: for a row command, an activation, a column command. Those of one clock for column
+        commands are ``ccd_s`` apart.
+    row, column : Out(array of row_command), Out(array of column_command)
+        The boundary, one of each per slot.
+    data0, ... : Out(write_layout)
+        Data of the write in the slots of a port.
+    back0, ... : In
+        ``valid, data``: read data from the memory, in order for each port.
+    extra : Out(1)
+        Read data came that nothing waited for.
+    clear, counters : In(1), Out
+        See :class:`~systolith.memory.hbm.counters.Counters`.
+    debt_max, balance : Out
+        See :class:`~systolith.memory.hbm.refresh.Refresh`.
+    """
+
+    run_valid: Signal
+    run_ready: Signal
+    run: data.View
+    map: Signal
+    mode: Signal
+    debt_bound: Signal
+    hotter: Signal
+    sleep: Signal
+    latency: Signal
+    ready: Signal
+    asleep: Signal
+    row_offer: Signal
+    long_offer: Signal
+    column_offer: Signal
+    row: data.View
+    column: data.View
+    extra: Signal
+    clear: Signal
+    counters: data.View
+    debt_max: Signal
+    balance: Signal
+
+    def __init__(self, config: ControllerConfig) -> None:
+        self.config = config
+        slots, streams = config.slots, config.streams
+        shape = config.organisation
+        members = {
+            "run_valid": In(streams),
+            "run_ready": Out(streams),
+            "run": In(PackedArray(config.run, streams)),
+            "map": In(range(len(config.maps))),
+            "mode": In(2),
+            "debt_bound": In(4),
+            "hotter": In(2),
+            "sleep": In(1),
+            "latency": In(range(MOST_LATENCY + 1)),
+            "ready": Out(1),
+            "asleep": Out(1),
+            "row_offer": In(slots),
+            "long_offer": In(slots),
+            "column_offer": In(slots),
+            "row": Out(PackedArray(row_command(shape), slots)),
+            "column": Out(PackedArray(column_command(shape), slots)),
+            "extra": Out(1),
+            "clear": In(1),
+            "counters": Out(PackedArray(COUNTER_BITS, len(COUNTERS))),
+            "debt_max": Out(Refresh.age_width(config)),
+            "balance": Out(Refresh.age_width(config) + 1),
+        }
+        named = PackedStruct({"valid": 1, "stream": config.stream_bits})
+        for p in range(config.ports):
+            members |= {
+                f"fetch{p}": Out(named),
+                f"write{p}": In(write_layout(config)),
+                f"response{p}": Out(response_layout(config)),
+                f"done{p}": Out(named),
+                f"data{p}": Out(write_layout(config)),
+                f"back{p}": In(PackedStruct({"valid": 1, "data": 8 * shape.atom})),
+            }
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        banks, ports = range(config.banks), range(config.ports)
+        streams = range(config.streams)
+        walker, columns, rows = Walker(config), ColumnSequencer(config), RowSequencer(config)
+        guard, refresh, maintenance = Guard(config), Refresh(config), Maintenance(config)
+        runs = [RunQueue(config) for _ in streams]
+        queues = [BankQueue(config) for _ in banks]
+        returns = [Returns(config) for _ in ports]
+        counters = Counters(config)
+        for name, block in (
+            ("walker", walker),
+            ("columns", columns),
+            ("rows", rows),
+            ("guard", guard),
+            ("refresh", refresh),
+            ("maintenance", maintenance),
+            ("counters", counters),
+            *((f"runs_{n}", b) for n, b in enumerate(runs)),
+            *((f"bank_{n}", b) for n, b in enumerate(queues)),
+            *((f"returns_{n}", b) for n, b in enumerate(returns)),
+        ):
+            m.submodules[name] = place(block, platform)
+
+        # Streams, walker.
+        m.d.comb += [walker.map.eq(self.map), columns.map.eq(self.map)]
+        m.d.comb += [walker.oldest.eq(columns.oldest), walker.unfinished.eq(columns.unfinished)]
+        for n, queue in enumerate(runs):
+            m.d.comb += [
+                queue.valid.eq(self.run_valid[n]),
+                self.run_ready[n].eq(queue.ready),
+                queue.run.eq(self.run[n]),
+                walker.waiting[n].eq(queue.waiting),
+                walker.fresh[n].eq(queue.fresh),
+                walker.next[n].eq(queue.next),
+                queue.walk.eq(walker.walk[n]),
+                queue.turn.eq(walker.turn),
+                columns.heads_valid[n].eq(queue.head_valid),
+                columns.heads[n].eq(queue.head),
+                queue.moved.eq(columns.moved[n]),
+            ]
+
+        # Banks.
+        for b, bank in enumerate(queues):
+            m.d.comb += [
+                bank.push.eq(walker.push[b]),
+                bank.visit.eq(walker.visit),
+                walker.space[b].eq(bank.space),
+                bank.access.eq(columns.access[b]),
+                rows.valid[b].eq(bank.valid),
+                rows.due[b].eq(bank.first.due),
+                rows.row[b].eq(bank.first.row),
+                rows.final[b].eq(bank.final),
+                columns.final[b].eq(bank.final),
+                columns.owner[b].eq(bank.first.owner),
+                columns.usable[b].eq(rows.usable[b] & bank.valid),
+            ]
+        m.d.comb += rows.access.eq(columns.access)
+        moved = Signal(config.due_bits)
+        m.d.sync += moved.eq(moved + sum(getattr(columns, f"access{p}").valid for p in ports))
+        m.d.comb += [rows.issued.eq(moved), walker.issued.eq(moved)]
+
+        # Timing.
+        for op in guard.bank_ops:
+            name = f"{op.name.lower()}_ok"
+            m.d.comb += getattr(rows, name).eq(getattr(guard, name))
+        for name in ("prea_ok", "refab_ok", "mrs_ok", "sre_ok", "srx_ok"):
+            m.d.comb += getattr(rows, name).eq(getattr(guard, name))
+        m.d.comb += guard.row.eq(rows.issue)
+        for p in ports:
+            m.d.comb += getattr(guard, f"column{p}").eq(getattr(columns, f"issue{p}"))
+            for kind in ("read_ok", "write_ok"):
+                m.d.comb += getattr(columns, f"{kind}{p}").eq(getattr(guard, f"{kind}{p}"))
+
+        # Refresh and maintenance.
+        m.d.comb += [
+            refresh.mode.eq(self.mode),
+            refresh.debt_bound.eq(self.debt_bound),
+            refresh.hotter.eq(self.hotter),
+            refresh.running.eq(~maintenance.asleep),
+            maintenance.refresh.eq(refresh.all_pending),
+            refresh.all_done.eq(maintenance.refreshed),
+            maintenance.sleep.eq(self.sleep),
+            maintenance.open.eq(rows.open.any()),
+            maintenance.asked.eq(rows.asked),
+            rows.hold.eq(maintenance.hold),
+            rows.ask.eq(maintenance.ask),
+            rows.ask_op.eq(maintenance.ask_op),
+            rows.ask_row.eq(maintenance.ask_row),
+            self.ready.eq(maintenance.ready),
+            self.asleep.eq(maintenance.asleep),
+            self.debt_max.eq(refresh.debt_max),
+            self.balance.eq(refresh.balance),
+        ]
+        if rows.single:
+            m.d.comb += [
+                rows.pending.eq(refresh.pending),
+                rows.wanted.eq(refresh.wanted),
+                rows.forced.eq(refresh.forced),
+                refresh.done.eq(rows.done),
+            ]
+        m.d.comb += [
+            counters.clear.eq(self.clear),
+            counters.row.eq(rows.issue),
+            counters.unfinished.eq(columns.unfinished),
+            counters.oldest_open.eq(columns.oldest_open),
+            counters.oldest_refreshed.eq(rows.refreshing.bit_select(columns.oldest_bank, 1)),
+            counters.hold.eq(maintenance.hold),
+            self.counters.eq(counters.values),
+        ]
+        for p in ports:
+            m.d.comb += [
+                counters.offers[p].eq(getattr(columns, f"offer{p}")),
+                getattr(counters, f"access{p}").eq(getattr(columns, f"access{p}")),
+            ]
+        self._row_out(m, guard, rows)
+        self._column_out(m, guard, columns)
+        if config.timing.generation == "sdr":
+            m.d.comb += rows.column_busy.eq(columns.access0.valid)
+        self._data(m, columns, returns)
+        return m
+
+    def _row_out(self, m: Module, guard: Guard, rows: RowSequencer) -> None:
+        """The row command of this cycle, in the first slot that is offered."""
+        config = self.config
+        at = first_of(m, self.row_offer, "row_at")
+        m.d.comb += [
+            rows.offer.eq(self.row_offer.any()),
+            rows.offer_long.eq((self.row_offer & self.long_offer).bit_select(at, 1)),
+        ]
+        if config.slots > 1:
+            m.d.comb += guard.row_at.eq(at)
+        layout = row_command(config.organisation)
+        command = Signal(layout)
+        where = [config.bank_fields(b) for b in range(config.banks)]
+        m.d.comb += [
+            command.valid.eq(rows.issue.valid),
+            command.op.eq(rows.issue.op),
+            command.row.eq(rows.issue_row),
+            *(
+                command[f].eq(Array(getattr(w, f) for w in where)[rows.issue_bank])
+                for f in ("sid", "group", "bank")
+            ),
+        ]
+        for s in range(config.slots):
+            word = Signal(layout, name=f"row_{s}")
+            m.d.comb += word.eq(command)
+            if config.slots > 1:
+                m.d.comb += word.valid.eq(command.valid & (at == s))
+            m.d.comb += self.row[s].eq(_late(m, word, f"row_{s}", LEAD))
+
+    def _column_out(self, m: Module, guard: Guard, columns: ColumnSequencer) -> None:
+        """The column commands of this cycle, each in the first slot of its port's share."""
+        config = self.config
+        share = config.slots // config.ports
+        layout = column_command(config.organisation)
+        for p in range(config.ports):
+            offers = self.column_offer[p * share : (p + 1) * share]
+            at = Signal(range(max(2, config.slots)), name=f"column_at{p}")
+            m.d.comb += at.eq(p * share)
+            for s in reversed(range(share)):
+                with m.If(offers[s]):
+                    m.d.comb += at.eq(p * share + s)
+            if config.slots > 1:
+                m.d.comb += getattr(guard, f"column_at{p}").eq(at)
+            m.d.comb += getattr(columns, f"offer{p}").eq(offers.any())
+            access = getattr(columns, f"access{p}")
+            for s in range(p * share, (p + 1) * share):
+                word = Signal(layout, name=f"column_{s}")
+                m.d.comb += [
+                    word.valid.eq(access.valid & ((at == s) if config.slots > 1 else 1)),
+                    word.op.eq(_operation(access)),
+                    *(word[f].eq(access[f]) for f in ("sid", "group", "bank", "column")),
+                ]
+                m.d.comb += self.column[s].eq(_late(m, word, f"column_{s}", LEAD))
+
+    def _data(self, m: Module, columns: ColumnSequencer, returns: list[Returns]) -> None:
+        """Data of writes arrive with their commands; reads are known by the time they take."""
+        for p, line in enumerate(returns):
+            access = getattr(columns, f"access{p}")
+            fetch, done = getattr(self, f"fetch{p}"), getattr(self, f"done{p}")
+            back, response = getattr(self, f"back{p}"), getattr(self, f"response{p}")
+            m.d.sync += [
+                fetch.valid.eq(access.valid & access.write),
+                fetch.stream.eq(access.stream),
+                done.valid.eq(access.valid & access.write & access.last),
+                done.stream.eq(access.stream),
+                getattr(self, f"data{p}").eq(getattr(self, f"write{p}")),
+            ]
+            issued = Signal(return_layout(self.config), name=f"issued_{p}")
+            m.d.comb += [
+                issued.valid.eq(access.valid & ~access.write),
+                issued.stream.eq(access.stream),
+                issued.last.eq(access.last),
+                line.issued.eq(_late(m, issued, f"issued_{p}", LEAD)),
+                line.latency.eq(self.latency),
+                line.valid.eq(back.valid),
+            ]
+            m.d.sync += [
+                response.data.eq(back.data),
+                response.lost.eq(line.lost),
+                *(response[f].eq(line.back[f]) for f in ("valid", "stream", "last")),
+            ]
+        m.d.sync += self.extra.eq(Cat(line.extra for line in returns).any())
+
+
+def _late(m: Module, word: Value, name: str, clocks: int) -> Value:
+    for n in range(clocks):
+        register = Signal(word.shape(), name=f"{name}_late_{n}")
+        m.d.sync += register.eq(word)
+        word = register
+    return word
+
+
+def _operation(access: data.View) -> Value:
+    return Array([Op.RD, Op.RDA, Op.WR, Op.WRA])[Cat(access.auto, access.write)]

@@ -1,0 +1,139 @@
+"""Maintenance: what concerns all banks at once, after everything else has been held."""
+
+from amaranth.hdl import Array, Module, Signal
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from systolith.hierarchy import Block
+from systolith.memory.hbm.commands import Op
+from systolith.memory.hbm.config import ControllerConfig
+
+__all__ = ["Maintenance", "start_sequence"]
+
+_OP = bits_for(max(Op))
+
+
+def start_sequence(config: ControllerConfig) -> list[tuple[Op, int]]:
+    """Commands after power is stable, with the values of mode registers.
+
+    SDR: precharge, eight refreshes, the mode register with CAS latency and burst length. HBM:
+    precharge, the mode registers as far as the controller depends on them, two refreshes.
+    """
+    t = config.timing
+    if t.generation == "sdr":
+        mode = (t["burst"].bit_length() - 1) | t["cl"] << 4
+        return [(Op.PREA, 0), *[(Op.REFAB, 0)] * 8, (Op.MRS, mode)]
+    mask = (1 << config.row_bits) - 1
+    return [
+        (Op.PREA, 0),
+        (Op.MRS, t["cwl"] & mask),
+        (Op.MRS, t["cl"] & mask),
+        *[(Op.REFAB, 0)] * 2,
+    ]
+
+
+class Maintenance(Block):
+    """Brings the memory up, refreshes all banks at once, and takes it into self-refresh.
+
+    Parameters
+    ----------
+    config : ControllerConfig
+        Memory.
+
+    Members
+    -------
+    hold : Out(1)
+        Banks are neither opened nor accessed nor refreshed one by one.
+    open : In(1)
+        Some bank is open.
+    ask, ask_op, ask_row, asked : Out(1), Out, Out, In(1)
+        Command for the row sequencer, held until ``asked``.
+    refresh, refreshed : In(1), Out(1)
+        A refresh of all banks is due; is issued.
+    sleep, asleep : In(1), Out(1)
+        Self-refresh is wanted, until it falls; is entered.
+    ready : Out(1)
+        The memory has been brought up.
+    """
+
+    hold: Signal
+    open: Signal
+    ask: Signal
+    ask_op: Signal
+    ask_row: Signal
+    asked: Signal
+    refresh: Signal
+    refreshed: Signal
+    sleep: Signal
+    asleep: Signal
+    ready: Signal
+
+    def __init__(self, config: ControllerConfig) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "hold": Out(1),
+                "open": In(1),
+                "ask": Out(1),
+                "ask_op": Out(_OP),
+                "ask_row": Out(config.row_bits),
+                "asked": In(1),
+                "refresh": In(1),
+                "refreshed": Out(1),
+                "sleep": In(1),
+                "asleep": Out(1),
+                "ready": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        sequence = start_sequence(self.config)
+        step = Signal(range(len(sequence) + 1))
+        free = Signal()  # for what is not maintenance
+        m.d.comb += self.hold.eq(~free)
+        waking = Signal()  # a refresh follows the end of self-refresh
+        with m.FSM():
+            with m.State("Start"):
+                m.d.comb += [
+                    self.ask.eq(1),
+                    self.ask_op.eq(Array(op for op, _ in sequence)[step]),
+                    self.ask_row.eq(Array(row for _, row in sequence)[step]),
+                ]
+                with m.If(self.asked):
+                    m.d.sync += step.eq(step + 1)
+                    with m.If(step == len(sequence) - 1):
+                        m.d.sync += [free.eq(1), self.ready.eq(1)]
+                        m.next = "Idle"
+            with m.State("Idle"), m.If(self.refresh | self.sleep):
+                m.d.sync += free.eq(0)
+                m.next = "Close"
+            with m.State("Close"):
+                m.d.comb += [self.ask.eq(self.open), self.ask_op.eq(Op.PREA)]
+                with m.If(~self.open):
+                    m.next = "All"
+            with m.State("All"):
+                # A refresh that is due goes first.
+                refresh = self.refresh | waking
+                enter = ~refresh & self.sleep
+                m.d.comb += [
+                    self.ask.eq(refresh | enter),
+                    self.ask_op.eq(Op.REFAB),
+                    self.refreshed.eq(self.asked & refresh),
+                ]
+                with m.If(enter):
+                    m.d.comb += self.ask_op.eq(Op.SRE)
+                with m.If(self.asked & refresh):
+                    m.d.sync += waking.eq(0)
+                with m.Elif(self.asked & enter):
+                    m.d.sync += self.asleep.eq(1)
+                    m.next = "Asleep"
+                with m.Elif(~refresh & ~enter):
+                    m.d.sync += free.eq(1)
+                    m.next = "Idle"
+            with m.State("Asleep"):
+                m.d.comb += [self.ask.eq(~self.sleep), self.ask_op.eq(Op.SRX)]
+                with m.If(self.asked):
+                    m.d.sync += [self.asleep.eq(0), waking.eq(1)]
+                    m.next = "All"
+        return m

@@ -1,0 +1,87 @@
+"""Faults planted in the controller: each must be noticed by the memory or the data."""
+
+import pytest
+from memory_bench import SMALL, Player, random_runs
+
+from systolith.harness.errors import Deadline
+from systolith.harness.script import Script
+from systolith.memory.hbm import (
+    bank_queue,
+    column_sequencer,
+    guard,
+    returns,
+    row_sequencer,
+    run_queue,
+    walker,
+)
+from systolith.proofs.substitute import Mutant, installed
+
+FAULTS = {
+    "misaimed refresh": (
+        row_sequencer.RowSequencer,
+        "self.issue_bank.eq(bank)",
+        "self.issue_bank.eq(bank ^ (op is Op.REFPB))",
+    ),
+    "rows of other streams are accessed": (
+        column_sequencer.ColumnSequencer,
+        "& (owner == stream)",
+        "& ((owner == stream) | (owner != stream))",
+    ),
+    "visits to other rows are merged": (
+        bank_queue.BankQueue,
+        "& (last.row == self.visit.row)",
+        "",
+    ),
+    "rows are closed one access early": (bank_queue.BankQueue, "left == 1", "left == 2"),
+    "a closed row is accessed": (
+        row_sequencer.RowSequencer,
+        "self.open & ~closing & ~",
+        "~",
+    ),
+    "forced refresh leaves the row open": (
+        row_sequencer.RowSequencer,
+        "self.pending & ~self.open & self.refpb_ok",
+        "self.pending & self.refpb_ok",
+    ),
+    "activations are too close": (
+        guard._Timers,
+        "fresh = _after(slot, rule.latency, self.slots)\n            older",
+        "fresh = _after(slot, rule.latency - 2, self.slots)\n            older",
+    ),
+    "a block starts one atom late": (walker.Walker, "(atom + here)", "(atom + here + 1)"),
+    "reads are counted for the wrong stream": (
+        returns.Returns,
+        "ring.r_addr.eq(now - self.latency)",
+        "ring.r_addr.eq(now - self.latency - 1)",
+    ),
+    "a run starts one atom late": (
+        run_queue.RunQueue,
+        "self.head.atom.eq(self.head.atom + self.moved)",
+        "self.head.atom.eq(self.head.atom + 2 * self.moved)",
+    ),
+}
+
+
+@pytest.mark.cosim
+@pytest.mark.parametrize(
+    "fault",
+    [
+        name if name == "misaimed refresh" else pytest.param(name, marks=pytest.mark.slow)
+        for name in FAULTS
+    ],
+)
+def test_planted_faults_are_noticed(fault: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen") else base
+    with installed([Mutant(*FAULTS[fault])]):
+        player = Player(SMALL["tight"], shared / "models", ref_groups=4)
+    # Debt is low and all streams are busy: refreshes are forced, too.
+    script = Script().send("control", player.control(hotter=2, debt_bound=3, random_slots=1))
+    runs = random_runs(player.config, seed=3, number=900, longest=32)
+    player.send(script, runs)
+    try:
+        outcome = player.play(script, runs, rest=8000)
+    except Deadline:
+        return
+    counts = [outcome.status[n] for n in ("violations", "late", "decayed", "extra")]
+    assert outcome.wrong or outcome.lost or any(counts)
