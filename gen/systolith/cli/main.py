@@ -8,6 +8,7 @@ import typer
 from systolith.cli.formats import choose
 from systolith.cli.fpga import build_bitstream, fit, summary
 from systolith.cli.job import main_job
+from systolith.cli.memory import memory
 from systolith.cli.numerics import numerics
 from systolith.cli.output import FAILED, emit_json, mistakes, notes, table, working
 from systolith.cli.picture import print_report
@@ -270,6 +271,7 @@ def fpga(
 
 
 app.command()(numerics)
+app.command()(memory)
 
 
 @app.command("run")

@@ -11,10 +11,21 @@ from systolith.perf.memory_refresh import Refresh, refresh_mode
 from systolith.perf.memory_requests import Run, map_of
 from systolith.perf.memory_scheduler import Scheduler
 
-__all__ = ["MemoryResult", "simulate"]
+__all__ = ["MemoryResult", "default_cycles", "simulate", "warm_up_cycles"]
 
-_ROUNDS = 44  # by default, in intervals of refreshes
+_ROUNDS = 44  # intervals of refreshes that are measured by default
 _WARM_UP = 6
+_LEAST = 250_000  # memory clocks: short intervals alone would be too few runs
+
+
+def warm_up_cycles(config: ControllerConfig) -> int:
+    """Memory clocks that do not count by default."""
+    return _WARM_UP * config.timing["refi"]
+
+
+def default_cycles(config: ControllerConfig) -> int:
+    """Memory clocks of a measurement by default, the warm-up included."""
+    return warm_up_cycles(config) + max(_ROUNDS * config.timing["refi"], _LEAST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,9 +128,9 @@ def simulate(
     seed
         Of random addresses.
     cycles
-        Memory clocks; if left out, at least 40 intervals of refreshes after the warm-up.
+        Memory clocks; see :func:`default_cycles`.
     warm_up
-        Memory clocks that do not count; if left out, 6 intervals of refreshes.
+        Memory clocks that do not count; 6 intervals of refreshes if left out.
     trace
         Whether to keep every command.
 
@@ -129,8 +140,8 @@ def simulate(
         If the controller cannot have this traffic or refresh, or the time is too short.
     """
     refi, refresh = config.timing["refi"], refresh_mode(config, refresh)
-    warm_up = _WARM_UP * refi if warm_up is None else warm_up
-    cycles = warm_up + _ROUNDS * refi if cycles is None else cycles
+    warm_up = warm_up_cycles(config) if warm_up is None else warm_up
+    cycles = default_cycles(config) if cycles is None else cycles
     if warm_up < 0:
         raise ValueError(f"warm_up must be 0 or more, not {warm_up!r}")
     if cycles < warm_up + 2 * refi:

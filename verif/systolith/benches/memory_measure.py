@@ -22,6 +22,7 @@ from systolith.memory.hbm.commands import COLUMN, PER_BANK, Address, Command, Op
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.counters import COUNTERS
 from systolith.memory.hbm.refresh import RefreshMode
+from systolith.perf.memory import default_cycles, warm_up_cycles
 from systolith.perf.memory_patterns import Pattern
 from systolith.perf.memory_refresh import Refresh, refresh_mode
 
@@ -32,7 +33,6 @@ _MODES = {
     "per-bank": RefreshMode.PER_BANK,
     "all-bank": RefreshMode.ALL_BANK,
 }
-_WARM_UP, _ROUNDS = 6, 44  # in intervals of refreshes
 _NEAR = 48  # samples at either end among which equal debt is looked for
 
 
@@ -55,12 +55,14 @@ class Measurement:
     refreshes
         Of single banks (or ``banks`` for one of all) in the window.
     stalls
-        Share of the column slots of the window without an access, by cause.
+        Share of the time of the window without data, by cause: what the oldest turn waited for.
     violations, late_refreshes, decayed, lost
         Cycles with an illegal command, refreshes later than the retention allows, rows that lost
         their data, whether read data did not come when it was due.
     overflow
         The model of the memory had no room for all rows: contents are wrong, timing is not.
+    series
+        Memory clock, atoms moved and refresh balance at every sample after the warm-up.
     trace
         Every command, if asked for.
     seconds, cycles_per_second
@@ -82,6 +84,7 @@ class Measurement:
     decayed: int
     lost: bool
     overflow: bool
+    series: tuple[tuple[int, int, int], ...]
     trace: tuple[Command, ...] | None
     seconds: float
     cycles_per_second: float
@@ -137,7 +140,7 @@ class MemoryBench:
         seed
             Of random addresses.
         cycles
-            Memory clocks; by default 40 refreshes of every bank fit in behind the warm-up.
+            Memory clocks; see :func:`systolith.perf.memory.default_cycles`.
         hotter
             Refreshes are this power of two as frequent.
         debt
@@ -153,12 +156,10 @@ class MemoryBench:
         config, refi = self.config, self.config.timing["refi"]
         pattern.check(config)
         mode = refresh_mode(config, refresh)
-        cycles = (_WARM_UP + _ROUNDS) * refi if cycles is None else cycles
-        if cycles < (_WARM_UP + 2) * refi:
-            least = (_WARM_UP + 2) * refi
-            raise ValueError(
-                f"cycles must be at least {_WARM_UP + 2} tREFI = {least}, not {cycles}"
-            )
+        warm_up = warm_up_cycles(config)
+        cycles = default_cycles(config) if cycles is None else cycles
+        if cycles < warm_up + 2 * refi:
+            raise ValueError(f"cycles must be at least {warm_up + 2 * refi}, not {cycles}")
         registers: dict[str | int, Any] = {
             "pattern": pattern.registers(seed),
             "map": address_map,
@@ -172,18 +173,22 @@ class MemoryBench:
         fabric = -(-cycles // config.slots)
         result = self.simulation.run([Script().send("setup", word).idle(fabric)], deadline=fabric)
         layout = sample_layout(config)
-        samples = [(t.cycle, layout.from_bits(t.payload)) for t in result.transfers["sample"]]
-        warm = [s for s in samples if s[0] * config.slots >= _WARM_UP * refi]
+        samples: list[tuple[int, Any]] = [
+            (t.cycle, layout.from_bits(t.payload)) for t in result.transfers["sample"]
+        ]
+        warm = [s for s in samples if s[0] * config.slots >= warm_up]
         (start, a), (end, b), error = _equal_debt(warm)
         window = (end - start) * config.slots
         atoms = int(b.atoms) - int(a.atoms)
         latencies = _latencies(
-            result.transfers["submit"], result.transfers["done"], _WARM_UP * refi // config.slots
+            result.transfers["submit"], result.transfers["done"], warm_up // config.slots
         )
         counts = {n: int(b.counters[k]) - int(a.counters[k]) for k, n in enumerate(COUNTERS)}
-        slots = window / config.timing["ccd_s"]
+        efficiency = atoms * config.timing["ccd_s"] / window
+        stalls = {n.removeprefix("stall_"): counts[n] for n in COUNTERS if n.startswith("stall_")}
+        unused = (1 - efficiency) / max(sum(stalls.values()), 1)
         return Measurement(
-            efficiency=atoms * config.timing["ccd_s"] / window,
+            efficiency=efficiency,
             window=window,
             cycles=fabric * config.slots,
             debt_error=error,
@@ -192,16 +197,13 @@ class MemoryBench:
             latency_max=_quantile(latencies, 1.0),
             refresh_debt_max=int(b.debt_max) / refi,
             refreshes=counts["bank_refreshes"] + config.banks * counts["all_refreshes"],
-            stalls={
-                name.removeprefix("stall_"): counts[name] / slots
-                for name in COUNTERS
-                if name.startswith("stall_")
-            },
+            stalls={name: count * unused for name, count in stalls.items()},
             violations=int(b.violations),
             late_refreshes=int(b.late),
             decayed=int(b.decayed),
             lost=bool(int(b.lost)),
             overflow=bool(int(b.overflow)),
+            series=tuple((c * config.slots, int(s.atoms), int(s.balance)) for c, s in warm),
             trace=_commands(config, result.transfers["command"]) if trace else None,
             seconds=result.seconds,
             cycles_per_second=fabric * config.slots / result.segments[0].seconds,
@@ -210,7 +212,8 @@ class MemoryBench:
 
 def _equal_debt(samples: Sequence[tuple[int, Any]]) -> tuple[Any, Any, int]:
     """Two samples, far apart, whose balances of refreshes are equal, or as near as can be."""
-    early, late = samples[:_NEAR], samples[-_NEAR:]
+    near = min(_NEAR, len(samples) // 2)
+    early, late = samples[:near], samples[-near:]
 
     def cost(pair: tuple[tuple[int, Any], tuple[int, Any]]) -> tuple[int, int]:
         (start, a), (end, b) = pair

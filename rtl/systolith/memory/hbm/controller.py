@@ -230,6 +230,7 @@ class Controller(Block):
             refresh.hotter.eq(self.hotter),
             refresh.running.eq(~maintenance.asleep),
             maintenance.refresh.eq(refresh.all_pending),
+            maintenance.behind.eq(refresh.behind),
             refresh.all_done.eq(maintenance.refreshed),
             maintenance.sleep.eq(self.sleep),
             maintenance.open.eq(rows.open.any()),

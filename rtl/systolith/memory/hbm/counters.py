@@ -1,6 +1,9 @@
-"""What a controller did with its column slots, counted."""
+"""What a controller did with its column slots, counted.
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+A slot is unused if an access could have been issued as far as the burst of the last one goes.
+"""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -87,7 +90,15 @@ class Counters(Block):
         m = Module()
         accesses = [getattr(self, f"access{p}") for p in range(self.config.ports)]
         unused = Signal(self.config.ports)
-        m.d.comb += unused.eq(self.offers & ~Cat(a.valid for a in accesses))
+        busy: Value = Const(0)  # with the burst of the last access
+        if self.config.slots == 1:
+            left = Signal(range(max(2, self.config.timing["ccd_s"])))
+            m.d.sync += left.eq(Mux(left == 0, 0, left - 1))
+            with m.If(accesses[0].valid):
+                m.d.sync += left.eq(self.config.timing["ccd_s"] - 1)
+            busy = left != 0
+        used = Cat(a.valid for a in accesses)
+        m.d.comb += unused.eq(Mux(busy, 0, self.offers & ~used))
         stall = {
             "stall_idle": ~self.unfinished,
             "stall_maintenance": self.unfinished & self.hold,

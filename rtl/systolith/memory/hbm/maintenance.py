@@ -50,6 +50,8 @@ class Maintenance(Block):
         Command for the row sequencer, held until ``asked``.
     refresh, refreshed : In(1), Out(1)
         A refresh of all banks is due; is issued.
+    behind : In(1)
+        Refreshes are owed, which are made up for before self-refresh.
     sleep, asleep : In(1), Out(1)
         Self-refresh is wanted, until it falls; is entered.
     ready : Out(1)
@@ -63,6 +65,7 @@ class Maintenance(Block):
     ask_row: Signal
     asked: Signal
     refresh: Signal
+    behind: Signal
     refreshed: Signal
     sleep: Signal
     asleep: Signal
@@ -79,6 +82,7 @@ class Maintenance(Block):
                 "ask_row": Out(config.row_bits),
                 "asked": In(1),
                 "refresh": In(1),
+                "behind": In(1),
                 "refreshed": Out(1),
                 "sleep": In(1),
                 "asleep": Out(1),
@@ -114,7 +118,7 @@ class Maintenance(Block):
                     m.next = "All"
             with m.State("All"):
                 # A refresh that is due goes first.
-                refresh = self.refresh | waking
+                refresh = self.refresh | waking | (self.sleep & self.behind)
                 enter = ~refresh & self.sleep
                 m.d.comb += [
                     self.ask.eq(refresh | enter),

@@ -10,7 +10,11 @@ from systolith.hierarchy import Block
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.picking import population
 
-__all__ = ["Refresh", "RefreshMode", "forced_margin"]
+__all__ = ["HOTTEST", "LEAST_DEBT", "Refresh", "RefreshMode", "forced_margin"]
+
+
+LEAST_DEBT, HOTTEST = 2, 2
+"""Smallest bound of the debt, in intervals; most times that the interval can be halved."""
 
 
 class RefreshMode(IntEnum):
@@ -53,7 +57,7 @@ class Refresh(Block):
     mode : In(RefreshMode)
         Taken at the start of a round.
     debt_bound : In
-        Intervals by which a refresh may be late.
+        Intervals by which a refresh may be late, at least 2.
     hotter : In(2)
         Intervals are halved this often, for temperature; up to 2.
     running : In(1)
@@ -62,6 +66,8 @@ class Refresh(Block):
         Banks to refresh in this round.
     all_pending : Out(1)
         A refresh of all banks is due.
+    behind : Out(1)
+        A round is not finished, or the next one should have begun.
     wanted, forced : Out(1)
         A refresh should be done even where it disturbs; must be done at once.
     done, all_done : In(banks), In(1)
@@ -80,6 +86,7 @@ class Refresh(Block):
     pending: Signal
     done: Signal
     all_pending: Signal
+    behind: Signal
     wanted: Signal
     forced: Signal
     all_done: Signal
@@ -88,6 +95,12 @@ class Refresh(Block):
 
     def __init__(self, config: ControllerConfig) -> None:
         self.config = config
+        least = LEAST_DEBT * (config.timing["refi"] >> HOTTEST)
+        if forced_margin(config) >= least:
+            raise ValueError(
+                f"timing.refi must be more than {2 * forced_margin(config)} for forced refreshes "
+                f"to be in time, not {config.timing['refi']}"
+            )
         self.age_bits = self.age_width(config)
         per_bank = {"pending": Out(config.banks), "done": In(config.banks)}
         super().__init__(
@@ -98,6 +111,7 @@ class Refresh(Block):
                 "running": In(1),
                 **(per_bank if config.timing.rfc_pb else {}),
                 "all_pending": Out(1),
+                "behind": Out(1),
                 "wanted": Out(1),
                 "forced": Out(1),
                 "all_done": In(1),
@@ -117,14 +131,16 @@ class Refresh(Block):
         refi = config.timing["refi"]
         interval = Signal(range(refi + 1))
         m.d.comb += interval.eq(refi)
-        for n in (1, 2):
+        for n in range(1, HOTTEST + 1):
             with m.If(self.hotter == n):
                 m.d.comb += interval.eq(refi >> n)
         age = Signal(self.age_bits)  # since the nominal start of the round
         active = Signal(2)  # mode of this round
         single = config.timing.rfc_pb is not None
 
-        left: Value = (self.pending & ~self.done) if single else Const(0)
+        left: Value = Const(0)
+        if single:  # a refresh of all banks counts for each of them
+            left = Mux(self.all_done, 0, self.pending & ~self.done)[: config.banks]
         busy = Signal()
         m.d.comb += busy.eq((self.all_pending & ~self.all_done) | left.any())
         over = Signal()
@@ -146,9 +162,13 @@ class Refresh(Block):
 
         # Limits.
         bound = Signal(self.age_bits)
-        m.d.sync += bound.eq(self.debt_bound * interval - forced_margin(config))
+        debt = Mux(self.debt_bound < LEAST_DEBT, LEAST_DEBT, self.debt_bound)
+        m.d.sync += bound.eq(debt * interval - forced_margin(config))
         owing = self.all_pending | (self.pending.any() if single else 0)
-        m.d.comb += self.forced.eq(owing & (age >= bound))
+        m.d.comb += [
+            self.forced.eq(owing & (age >= bound)),
+            self.behind.eq(owing | (age >= interval)),
+        ]
         with m.If(owing & (age > self.debt_max)):
             m.d.sync += self.debt_max.eq(age)
         if single:
@@ -165,7 +185,7 @@ class Refresh(Block):
             with m.Else():
                 m.d.sync += counter.eq(0)
             owed = Signal(range(config.banks + 1))
-            m.d.comb += owed.eq(population(left))
+            m.d.comb += owed.eq(Mux(self.all_pending, config.banks, population(left)))
             m.d.comb += self.balance.eq(age + interval - (config.banks - owed) * pace)
         else:
             m.d.comb += [

@@ -1,0 +1,266 @@
+"""``systolith memory``: how much of a memory's bandwidth its controller delivers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+
+from systolith.benches.memory_measure import Measurement, MemoryBench
+from systolith.benches.play import CACHE
+from systolith.cli.memory_plot import check_picture, plot_measurement
+from systolith.cli.output import FAILED, emit_json, mistakes, notes, table, working
+from systolith.golden.dram_trace import write_trace
+from systolith.memory.hbm.config import ControllerConfig
+from systolith.memory.hbm.parts import PARTS
+from systolith.perf.memory import MemoryResult, simulate
+from systolith.perf.memory_limits import limit
+from systolith.perf.memory_patterns import PATTERNS, Pattern
+from systolith.perf.memory_refresh import Refresh, refresh_mode
+
+__all__ = ["Case", "memory", "table_cases"]
+
+_STREAMS = (16, 64)  # controllers that are built: the smallest one that has enough streams
+_OPTIONS = {
+    "outstanding": ("random-64", "random-1k"),
+    "turn_kib": ("rw-2to1",),
+    "page_kib": ("kv-decode",),
+    "stride": ("stride",),
+    "hits": ("one-bank",),
+}
+
+
+_SAYS = {
+    "outstanding": "x{}",
+    "turn_kib": "{} KiB",
+    "page_kib": "{} KiB",
+    "stride": "{} B",
+    "hits": "{} hits",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A pattern with its options, and how the memory is refreshed."""
+
+    pattern: str
+    options: dict[str, int] = field(default_factory=dict)
+    refresh: str | None = None
+
+    def __str__(self) -> str:
+        words = [self.pattern, *(_SAYS[k].format(v) for k, v in self.options.items())]
+        return " ".join([*words, *([self.refresh] if self.refresh else [])])
+
+
+def table_cases(part: str) -> list[Case]:
+    """Every pattern of the table that ``--all`` prints."""
+    single = PARTS[part].timing.rfc_pb is not None
+    varied = [
+        *(("kv-decode", {"page_kib": n}) for n in (1, 2, 4)),
+        *(("random-1k", {"outstanding": n}) for n in (6, 8, 12)),
+        *(("random-64", {"outstanding": n}) for n in (16, 64)),
+        *(("rw-2to1", {"turn_kib": n}) for n in (16, 4)),
+        *(("one-bank", {"hits": n}) for n in (PARTS[part].organisation.columns, 1)),
+    ]
+    return [
+        Case(pattern="seq-read"),
+        Case(pattern="seq-write"),
+        *([Case(pattern="seq-read", refresh="all-bank")] if single else []),
+        *(Case(pattern=name, options=options) for name, options in varied),
+        Case(pattern="stride"),
+        Case(pattern="row-thrash"),
+    ]
+
+
+def memory(
+    preset: Annotated[str, typer.Option(help="Memory: hbm3-6400, hbm2-2400, sdr-...")] = (
+        "hbm3-6400"
+    ),
+    pattern: Annotated[str | None, typer.Option(help=", ".join(PATTERNS))] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every pattern, as a table.")] = False,
+    refresh: Annotated[
+        str | None, typer.Option(help="per-bank, all-bank or off; all-bank for SDR.")
+    ] = None,
+    outstanding: Annotated[int | None, typer.Option(help="Requests under way, random-*.")] = None,
+    turn_kib: Annotated[int | None, typer.Option(help="Turn of a stream, rw-2to1.")] = None,
+    page_kib: Annotated[int | None, typer.Option(help="Page, kv-decode.")] = None,
+    stride: Annotated[int | None, typer.Option(help="Bytes, stride.")] = None,
+    hits: Annotated[int | None, typer.Option(help="Accesses of a row, one-bank.")] = None,
+    address_map: Annotated[str, typer.Option("--map", help="Address map.")] = "groups-low",
+    slots: Annotated[int, typer.Option(help="Memory clocks in a clock: 1 or 4.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of random addresses.", min=1)] = 1,
+    model: Annotated[bool, typer.Option("--model", help="The model instead of the RTL.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Draw one pattern: .png or .svg.")] = None,
+    trace: Annotated[Path | None, typer.Option(help="Write every command of one pattern.")] = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+    ] = False,
+) -> None:
+    """Measure a memory controller on its Verilog, or by the model: efficiency, latency, stalls."""
+    given = {
+        "outstanding": outstanding,
+        "turn_kib": turn_kib,
+        "page_kib": page_kib,
+        "stride": stride,
+        "hits": hits,
+    }
+    with mistakes():
+        if preset not in PARTS:
+            raise ValueError(f"--preset must be one of {', '.join(PARTS)}, not {preset!r}")
+        if every == (pattern is not None):
+            raise ValueError("give either --pattern or --all")
+        if refresh not in (None, *get_args(Refresh)):
+            allowed = ", ".join(get_args(Refresh))
+            raise ValueError(f"--refresh must be one of {allowed}, not {refresh!r}")
+        options = {name: value for name, value in given.items() if value is not None}
+        cases = table_cases(preset) if pattern is None else [_case(pattern, options, refresh)]
+        if every and (options or plot or trace or refresh):
+            raise ValueError("--all takes no option of a single pattern")
+        if model and (plot or trace):
+            raise ValueError("--plot and --trace need the RTL: leave out --model")
+        if plot:
+            check_picture(plot)
+        if trace and not trace.parent.is_dir():
+            raise ValueError(f"--trace {trace}: its directory does not exist")
+        job = _Job(preset=preset, slots=slots, address_map=address_map, seed=seed, model=model)
+        with working(f"{preset}, {slots} slots") as tell:
+            runs = [job.run(case, tell, trace is not None) for case in cases]
+        if plot:
+            plot_measurement(plot, str(cases[0]), job.last_config, job.last)
+        if trace:
+            assert isinstance(job.last, Measurement)
+            trace.write_text("\n".join(write_trace(job.last.trace or ())) + "\n")
+    if json:
+        emit_json({"runs": runs} if every else runs[0])
+    else:
+        _print(f"{preset}, slots {slots}, {'model' if model else 'RTL'}", cases, runs)
+    if any(r["violations"] or r["late_refreshes"] or r["data_lost"] for r in runs):
+        raise typer.Exit(FAILED)
+
+
+def _case(pattern: str, options: dict[str, int], refresh: str | None) -> Case:
+    if pattern not in PATTERNS:
+        raise ValueError(f"--pattern must be one of {', '.join(PATTERNS)}, not {pattern!r}")
+    for name in options:
+        if pattern not in _OPTIONS[name]:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} is of {', '.join(_OPTIONS[name])}, not of {pattern}")
+    return Case(pattern=pattern, options=options, refresh=refresh)
+
+
+class _Job:
+    """Runs cases; a controller is compiled once for all that it has enough streams for."""
+
+    def __init__(
+        self, *, preset: str, slots: int, address_map: str, seed: int, model: bool
+    ) -> None:
+        self.part, self.slots, self.seed, self.model = PARTS[preset], slots, seed, model
+        names = [m.name for m in self._config(_STREAMS[0]).maps]
+        if address_map not in names:
+            raise ValueError(f"--map must be one of {', '.join(names)}, not {address_map!r}")
+        self.map = names.index(address_map)
+        self._benches: dict[int, MemoryBench] = {}
+        self.last: Measurement | MemoryResult
+        self.last_config: ControllerConfig
+
+    def _config(self, streams: int) -> ControllerConfig:
+        if self.slots not in (1, 4):
+            raise ValueError(f"--slots must be 1 or 4, not {self.slots}")
+        return ControllerConfig(
+            name="memory",
+            organisation=self.part.organisation,
+            timing=self.part.timing,
+            slots=1 if self.slots == 1 else 4,
+            streams=streams,
+            runs=32 if streams == _STREAMS[0] else 2,
+            visits=8,
+        )
+
+    def run(self, case: Case, tell: Callable[[str], None], trace: bool) -> dict[str, Any]:
+        """Run a case and describe it, as ``--json`` prints it."""
+        config, pattern = self._fitting(case)
+        refresh = refresh_mode(config, _mode(case.refresh))
+        bound = limit(config, pattern, refresh=refresh, address_map=self.map)
+        common: dict[str, Any] = {
+            "pattern": case.pattern,
+            **case.options,
+            "refresh": refresh,
+            "source": "model" if self.model else "rtl",
+            "limit": bound.efficiency,
+            "limited_by": bound.bound_by,
+        }
+        tell(str(case))
+        kinds: dict[str, Any] = {"refresh": refresh, "address_map": self.map, "seed": self.seed}
+        done: Measurement | MemoryResult
+        if self.model:
+            done = simulate(config, pattern, **kinds)
+            checks: dict[str, Any] = dict.fromkeys(("stalls", "violations", "late_refreshes"))
+            checks["data_lost"] = None
+        else:
+            if config.streams not in self._benches:
+                tell(f"{case}: compiling")
+                self._benches[config.streams] = MemoryBench(config, CACHE)
+                tell(str(case))
+            done = self._benches[config.streams].measure(pattern, trace=trace, **kinds)
+            on = refresh != "off"
+            checks = {
+                "stalls": done.stalls,
+                "violations": done.violations,
+                "late_refreshes": done.late_refreshes if on else None,
+                "data_lost": done.lost or (on and (done.overflow or done.decayed > 0)),
+                "cycles_per_second": round(done.cycles_per_second),
+            }
+        self.last, self.last_config = done, config
+        return {
+            **common,
+            "efficiency": done.efficiency,
+            "p50": done.latency_p50,
+            "p99": done.latency_p99,
+            "max_latency": done.latency_max,
+            "refresh_debt_max": done.refresh_debt_max,
+            **checks,
+            "window": done.window,
+            "cycles": done.cycles,
+        }
+
+    def _fitting(self, case: Case) -> tuple[ControllerConfig, Pattern]:
+        for streams in _STREAMS:
+            config = self._config(streams)
+            if case.options.get("outstanding", 0) <= streams or streams == _STREAMS[-1]:
+                break
+        return config, PATTERNS[case.pattern](config, **case.options)
+
+
+def _mode(name: str | None) -> Refresh | None:
+    return next((mode for mode in get_args(Refresh) if mode == name), None)
+
+
+def _print(title: str, cases: list[Case], runs: list[dict[str, Any]]) -> None:
+    def percent(share: float) -> str:
+        return f"{100 * share:.2f}"
+
+    rows = []
+    for case, r in zip(cases, runs, strict=True):
+        stalls = r["stalls"] or {}
+        most = max(stalls, key=lambda name: stalls[name], default="")
+        why = f"{most} {100 * stalls[most]:.1f}" if most and stalls[most] >= 0.0005 else ""
+        bad = [r[name] or 0 for name in ("violations", "late_refreshes", "data_lost")]
+        rows.append(
+            (
+                str(case),
+                percent(r["efficiency"]),
+                percent(r["limit"]),
+                r["p50"],
+                r["p99"],
+                f"{r['refresh_debt_max']:.2f}",
+                why,
+                sum(map(int, bad)) if r["stalls"] is not None else "",
+            )
+        )
+    columns = ("pattern", "%", "limit", "p50", "p99", "debt", "stalls, %", "bad")
+    table(title, columns, rows)
+    notes.print(
+        "% of peak; cycles of a run; debt in tREFI; main cause of stalls; "
+        "violations, late refreshes, lost data"
+    )

@@ -1,0 +1,118 @@
+"""The controller on real timing: bounds of its efficiency, and the model that predicts it."""
+
+from typing import Any
+
+import pytest
+
+from systolith.benches.memory_measure import MemoryBench
+from systolith.memory.hbm.config import ControllerConfig
+from systolith.memory.hbm.parts import PARTS
+from systolith.perf.memory import simulate
+from systolith.perf.memory_limits import limit
+from systolith.perf.memory_patterns import PATTERNS
+
+pytestmark = pytest.mark.cosim
+
+Row = tuple[str, dict[str, int], dict[str, Any], float]
+FEW: list[Row] = [  # bounds in % of the peak
+    ("seq-read", {}, {}, 99),
+    ("kv-decode", {"page_kib": 1}, {}, 97),
+    ("one-bank", {"hits": 32}, {}, 31.5),
+]
+TABLE: list[Row] = [
+    *FEW,
+    ("seq-write", {}, {}, 99),
+    ("seq-read", {}, {"refresh": "all-bank"}, 89.5),
+    ("kv-decode", {"page_kib": 2}, {}, 98.5),
+    ("kv-decode", {"page_kib": 4}, {}, 99),
+    ("random-1k", {"outstanding": 6}, {}, 94),
+    ("random-1k", {"outstanding": 8}, {}, 97),
+    ("random-1k", {"outstanding": 12}, {}, 98.5),
+    ("random-64", {"outstanding": 16}, {}, 22),
+    ("rw-2to1", {"turn_kib": 16}, {}, 98),
+    ("rw-2to1", {"turn_kib": 4}, {}, 94.5),
+    ("one-bank", {"hits": 1}, {}, 2.6),
+    ("stride", {}, {}, 0),
+    ("row-thrash", {}, {}, 0),
+]
+
+
+def _bench(
+    tmp_path_factory: pytest.TempPathFactory, part: str, **sizes: Any
+) -> tuple[ControllerConfig, MemoryBench]:
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen") else base  # one cache for all workers
+    known = PARTS[part]
+    config = ControllerConfig(organisation=known.organisation, timing=known.timing, **sizes)
+    return config, MemoryBench(config, shared / "models")
+
+
+def _measure(config: ControllerConfig, bench: MemoryBench, row: Row, seed: int) -> None:
+    name, options, kinds, bound = row
+    pattern = PATTERNS[name](config, **options)
+    done = bench.measure(pattern, seed=seed, **kinds)
+    assert 100 * done.efficiency >= bound, f"seed {seed}"
+    assert (done.violations, done.late_refreshes, done.decayed) == (0, 0, 0)
+    assert not done.lost
+    assert not done.overflow
+    assert done.refresh_debt_max < config.debt
+    assert done.refreshes >= 40 * config.banks
+    assert done.debt_error <= 16
+    assert sum(done.stalls.values()) == pytest.approx(1 - done.efficiency, abs=1e-6)
+    model = simulate(config, pattern, seed=seed, **kinds)
+    assert done.efficiency == pytest.approx(model.efficiency, rel=0.01)
+    most = limit(config, pattern, **kinds).efficiency
+    assert done.efficiency <= most * (1 + config.timing["refi"] / done.window / 100)
+
+
+def test_hbm3(tmp_path_factory: pytest.TempPathFactory) -> None:
+    bench = _bench(tmp_path_factory, "hbm3-6400", streams=8, runs=32, visits=8)
+    for row in FEW:
+        _measure(*bench, row, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slots", [1, 4])
+def test_whole_table_of_hbm3(tmp_path_factory: pytest.TempPathFactory, slots: int) -> None:
+    bench = _bench(tmp_path_factory, "hbm3-6400", slots=slots, streams=16, runs=32, visits=8)
+    for seed in (3, 4):
+        for row in TABLE:
+            _measure(*bench, row, seed)
+
+
+@pytest.mark.slow
+def test_many_outstanding(tmp_path_factory: pytest.TempPathFactory) -> None:
+    bench = _bench(tmp_path_factory, "hbm3-6400", streams=64, runs=2, visits=8)
+    _measure(*bench, ("random-64", {"outstanding": 64}, {}, 30), 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", ["hbm2-2400", "hbm2e-3200"])
+def test_other_generations(tmp_path_factory: pytest.TempPathFactory, part: str) -> None:
+    bench = _bench(tmp_path_factory, part, streams=16, runs=32, visits=8)
+    for name, options, kinds, _ in TABLE:
+        _measure(*bench, (name, options, kinds, 0), 3)
+
+
+@pytest.mark.slow
+def test_adversarial_traffic_keeps_the_debt(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Four times as many refreshes, the smallest bound, and banks that are always wanted."""
+    config, bench = _bench(tmp_path_factory, "hbm3-6400", streams=16, runs=32, visits=8)
+    for name, options in (("one-bank", {"hits": 32}), ("row-thrash", {}), ("random-64", {})):
+        for seed in (1, 2):
+            pattern = PATTERNS[name](config, **options)
+            done = bench.measure(pattern, seed=seed, hotter=2, debt=2)
+            assert done.refresh_debt_max < 2 / 4
+            assert (done.violations, done.late_refreshes, done.decayed) == (0, 0, 0)
+
+
+def test_bad_arguments(tmp_path_factory: pytest.TempPathFactory) -> None:
+    config, bench = _bench(tmp_path_factory, "sdr-m12l64322a", streams=2, runs=2, visits=1)
+    pattern = PATTERNS["seq-read"](config)
+    with pytest.raises(ValueError, match="refresh must be one of all-bank, off, not 'per-bank'"):
+        bench.measure(pattern, refresh="per-bank")
+    with pytest.raises(ValueError, match="cycles must be at least"):
+        bench.measure(pattern, cycles=100)
+    short = bench.measure(pattern, cycles=60_000, trace=True)
+    assert short.trace
+    assert short.efficiency > 0.975
