@@ -103,7 +103,14 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("build", PROOFS.values(), ids=PROOFS)
+@pytest.mark.parametrize(
+    "build",
+    [
+        pytest.param(build, marks=[] if name.endswith(("72_64", "-1")) else [pytest.mark.slow])
+        for name, build in PROOFS.items()
+    ],
+    ids=PROOFS,
+)
 def test_holds(build: Build, tmp_path: Path) -> None:
     result = unbounded(build(()), work_dir=tmp_path, timeout_s=120)
     assert result.status == "pass", result.message

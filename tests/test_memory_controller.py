@@ -10,7 +10,10 @@ pytestmark = pytest.mark.cosim
 WAKE = 400  # cycles in which the small memories are brought up
 
 
-@pytest.fixture(scope="module", params=list(SMALL))
+@pytest.fixture(
+    scope="module",
+    params=[n if n != "tight4" else pytest.param(n, marks=pytest.mark.slow) for n in SMALL],
+)
 def player(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Player:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if base.name.startswith("popen") else base  # one cache for all workers
