@@ -50,7 +50,8 @@ def test_the_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
     assert set(answer) >= KEYS
-    assert 0.975 <= answer["efficiency"] <= answer["limit"]
+    # The ends of the window may each cut an access in two.
+    assert 0.975 <= answer["efficiency"] <= answer["limit"] + 1e-4
     assert answer["violations"] == answer["late_refreshes"] == 0
     first = Path("a.svg").read_bytes()
     done = _call("--preset", name, "--pattern", "seq-read", "--plot", "a.svg", "--trace", "a.csv")
@@ -76,6 +77,8 @@ def test_the_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--pattern", "seq-read", "--refresh", "never"], "--refresh must be one of per-bank, "),
         (["--pattern", "seq-read", "--slots", "2"], "--slots must be 1 or 4, not 2"),
         (["--pattern", "seq-read", "--map", "up"], "--map must be one of groups-low, "),
+        (["--pattern", "seq-read", "--policy", "stock"], "--policy is of the model: give --model"),
+        (["--pattern", "seq-read", "--policy", "no"], "--policy must be one of ours, blind, stock"),
         (["--pattern", "stride", "--stride", "7"], "stride must be a multiple of 32 bytes"),
         (["--pattern", "seq-read", "--model", "--plot", "a.svg"], "leave out --model"),
         (["--pattern", "seq-read", "--plot", "a.gif"], "--plot must end in .png or .svg"),

@@ -17,6 +17,7 @@ from systolith.memory.hbm.parts import PARTS
 from systolith.perf.memory import MemoryResult, simulate
 from systolith.perf.memory_limits import limit
 from systolith.perf.memory_patterns import PATTERNS, Pattern
+from systolith.perf.memory_policy import Policy
 from systolith.perf.memory_refresh import Refresh, refresh_mode
 
 __all__ = ["Case", "memory", "table_cases"]
@@ -91,6 +92,9 @@ def memory(
     slots: Annotated[int, typer.Option(help="Memory clocks in a clock: 1 or 4.")] = 1,
     seed: Annotated[int, typer.Option(help="Of random addresses.", min=1)] = 1,
     model: Annotated[bool, typer.Option("--model", help="The model instead of the RTL.")] = False,
+    policy: Annotated[
+        str, typer.Option(help="Refresh of the model: ours, blind (rotation) or stock (blocks).")
+    ] = "ours",
     plot: Annotated[Path | None, typer.Option(help="Draw one pattern: .png or .svg.")] = None,
     trace: Annotated[Path | None, typer.Option(help="Write every command of one pattern.")] = None,
     json: Annotated[
@@ -119,11 +123,17 @@ def memory(
             raise ValueError("--all takes no option of a single pattern")
         if model and (plot or trace):
             raise ValueError("--plot and --trace need the RTL: leave out --model")
+        policies: tuple[Policy, ...] = get_args(Policy)
+        chosen = next((name for name in policies if name == policy), None)
+        if chosen is None:
+            raise ValueError(f"--policy must be one of {', '.join(policies)}, not {policy!r}")
+        if chosen != "ours" and not model:
+            raise ValueError("--policy is of the model: give --model")
         if plot:
             check_picture(plot)
         if trace and not trace.parent.is_dir():
             raise ValueError(f"--trace {trace}: its directory does not exist")
-        job = _Job(preset=preset, slots=slots, address_map=address_map, seed=seed, model=model)
+        job = _Job(preset, slots, address_map, seed, chosen if model else None)
         with working(f"{preset}, {slots} slots") as tell:
             runs = [job.run(case, tell, trace is not None) for case in cases]
         if plot:
@@ -134,7 +144,7 @@ def memory(
     if json:
         emit_json({"runs": runs} if every else runs[0])
     else:
-        _print(f"{preset}, slots {slots}, {'model' if model else 'RTL'}", cases, runs)
+        _print(f"{preset}, slots {slots}, {f'model ({policy})' if model else 'RTL'}", cases, runs)
     if any(r["violations"] or r["late_refreshes"] or r["data_lost"] for r in runs):
         raise typer.Exit(FAILED)
 
@@ -153,7 +163,7 @@ class _Job:
     """Runs cases; a controller is compiled once for all that it has enough streams for."""
 
     def __init__(
-        self, *, preset: str, slots: int, address_map: str, seed: int, model: bool
+        self, preset: str, slots: int, address_map: str, seed: int, model: Policy | None
     ) -> None:
         self.part, self.slots, self.seed, self.model = PARTS[preset], slots, seed, model
         names = [m.name for m in self._config(_STREAMS[0]).maps]
@@ -194,7 +204,8 @@ class _Job:
         kinds: dict[str, Any] = {"refresh": refresh, "address_map": self.map, "seed": self.seed}
         done: Measurement | MemoryResult
         if self.model:
-            done = simulate(config, pattern, **kinds)
+            single = refresh == "per-bank"
+            done = simulate(config, pattern, policy=self.model if single else "ours", **kinds)
             checks: dict[str, Any] = dict.fromkeys(("stalls", "violations", "late_refreshes"))
             checks["data_lost"] = None
         else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from systolith.memory.hbm.commands import Address, Command, Op
 from systolith.memory.hbm.config import LEAD, ControllerConfig
 from systolith.perf.memory_patterns import Addresses, Pattern
+from systolith.perf.memory_policy import Policy, scheduler_class
 from systolith.perf.memory_refresh import Refresh, refresh_mode
 from systolith.perf.memory_requests import Run, map_of
 from systolith.perf.memory_scheduler import Scheduler
@@ -107,6 +108,7 @@ def simulate(
     pattern: Pattern,
     *,
     refresh: Refresh | None = None,
+    policy: Policy = "ours",
     address_map: int = 0,
     seed: int = 1,
     cycles: int | None = None,
@@ -123,6 +125,10 @@ def simulate(
         Traffic.
     refresh
         "per-bank" if left out, "all-bank" for SDR.
+    policy
+        How single banks are refreshed: "ours" chooses them by the traffic; baselines are "blind",
+        :class:`~systolith.perf.memory_policy.Blind`, and "stock",
+        :class:`~systolith.perf.memory_policy.Stock`.
     address_map
         Number of one of ``config.maps``.
     seed
@@ -137,7 +143,7 @@ def simulate(
     Raises
     ------
     ValueError
-        If the controller cannot have this traffic or refresh, or the time is too short.
+        If the controller cannot have this traffic, refresh or policy, or the time is too short.
     """
     refi, refresh = config.timing["refi"], refresh_mode(config, refresh)
     warm_up = warm_up_cycles(config) if warm_up is None else warm_up
@@ -147,7 +153,8 @@ def simulate(
     if cycles < warm_up + 2 * refi:
         least = warm_up + 2 * refi
         raise ValueError(f"cycles must be at least warm_up + 2 tREFI = {least}, not {cycles!r}")
-    scheduler = Scheduler(config, map_of(config, address_map), refresh, keep=trace)
+    make = scheduler_class(policy, refresh)
+    scheduler = make(config, map_of(config, address_map), refresh, keep=trace)
     streams = _Streams(config, pattern, seed)
     samples = _run(scheduler, streams, config, cycles)
     atoms, window = _between_equals([s for s in samples if s[0] >= warm_up])

@@ -33,7 +33,7 @@ _MODES = {
     "per-bank": RefreshMode.PER_BANK,
     "all-bank": RefreshMode.ALL_BANK,
 }
-_NEAR = 48  # samples at either end among which equal debt is looked for
+_NEAR = 100  # samples at either end among which equal debt is looked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,9 @@ class MemoryBench:
 
     def __init__(self, config: ControllerConfig, cache: Path) -> None:
         self.config = config
-        self.every = max(config.timing["refi"] // config.banks, 1)
+        # Debts of two samples can be equal if a refresh is due every so many of them; else nearly.
+        pace, rest = divmod(config.timing["refi"], config.banks)
+        self.every = max(pace if not rest else pace // 4, 1)
         verilog, top = device_verilog(MemoryDesign(config, every=self.every), config.name)
         inputs = [StreamPort("setup", setup_layout(config).size, has_ready=False)]
         widths = {
@@ -213,14 +215,10 @@ class MemoryBench:
 def _equal_debt(samples: Sequence[tuple[int, Any]]) -> tuple[Any, Any, int]:
     """Two samples, far apart, whose balances of refreshes are equal, or as near as can be."""
     near = min(_NEAR, len(samples) // 2)
-    early, late = samples[:near], samples[-near:]
-
-    def cost(pair: tuple[tuple[int, Any], tuple[int, Any]]) -> tuple[int, int]:
-        (start, a), (end, b) = pair
-        return abs(int(a.balance) - int(b.balance)), start - end
-
-    first, last = min(product(early, late), key=cost)
-    return first, last, cost((first, last))[0]
+    owed = [int(sample.balance) for _, sample in samples]
+    pairs = product(range(near), range(len(samples) - near, len(samples)))
+    first, last = min(pairs, key=lambda p: (abs(owed[p[0]] - owed[p[1]]), p[0] - p[1]))
+    return samples[first], samples[last], abs(owed[first] - owed[last])
 
 
 def _latencies(submits: Sequence[Transfer], ends: Sequence[Transfer], since: int) -> list[int]:
