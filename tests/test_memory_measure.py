@@ -57,7 +57,8 @@ def _measure(config: ControllerConfig, bench: MemoryBench, row: Row, seed: int) 
     assert not done.overflow
     assert done.refresh_debt_max < config.debt
     assert done.refreshes >= 40 * config.banks
-    assert done.debt_error <= 16
+    pace, rest = divmod(config.timing["refi"], config.banks)
+    assert done.debt_error <= (pace // 8 if rest else 0)  # no two samples need be equal
     assert sum(done.stalls.values()) == pytest.approx(1 - done.efficiency, abs=1e-6)
     model = simulate(config, pattern, seed=seed, **kinds)
     assert done.efficiency == pytest.approx(model.efficiency, rel=0.01)
