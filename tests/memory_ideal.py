@@ -12,7 +12,7 @@ from systolith.memory.hbm.commands import PER_BANK, Address, Command, Op, Scope
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.parts import PARTS
 from systolith.memory.hbm.timing import Rule
-from systolith.perf.memory_patterns import Addresses, Pattern
+from systolith.perf.memory.patterns import Addresses, Pattern
 
 __all__ = ["SHORT", "Ideal", "controller"]
 

@@ -9,16 +9,16 @@ from memory_ideal import SHORT, controller
 
 from systolith.golden.dram import TraceChecker
 from systolith.memory.hbm.commands import Command, Op
-from systolith.perf.memory import simulate
-from systolith.perf.memory_patterns import PATTERNS, Pattern
-from systolith.perf.memory_policy import Policy, Rotation
+from systolith.perf.memory.model import simulate
+from systolith.perf.memory.patterns import PATTERNS, Pattern
+from systolith.perf.memory.policy import Policy, Rotation
 
 POLICIES: tuple[Policy, ...] = ("ours", "blind", "stock")
 NOISE = 0.005
 
 
 def published() -> dict[str, Any]:
-    text = resources.files("systolith.perf").joinpath("memory_published.json").read_text()
+    text = resources.files("systolith.perf.memory").joinpath("published.json").read_text()
     found: dict[str, Any] = json.loads(text)
     return found
 

@@ -8,9 +8,9 @@ from memory_ideal import SHORT, Ideal, controller
 from systolith.golden.dram import TraceChecker
 from systolith.memory.hbm.commands import Op
 from systolith.memory.hbm.parts import PARTS
-from systolith.perf.memory import simulate
-from systolith.perf.memory_limits import limit
-from systolith.perf.memory_patterns import PATTERNS
+from systolith.perf.memory.limits import limit
+from systolith.perf.memory.model import simulate
+from systolith.perf.memory.patterns import PATTERNS
 
 
 def case(name: str, *, part: str = "hbm3-6400", address_map: int = 0, **fields: int) -> Any:

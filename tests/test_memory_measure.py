@@ -7,9 +7,9 @@ import pytest
 from systolith.benches.memory_measure import MemoryBench
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.parts import PARTS
-from systolith.perf.memory import simulate
-from systolith.perf.memory_limits import limit
-from systolith.perf.memory_patterns import PATTERNS
+from systolith.perf.memory.limits import limit
+from systolith.perf.memory.model import simulate
+from systolith.perf.memory.patterns import PATTERNS
 
 pytestmark = pytest.mark.cosim
 

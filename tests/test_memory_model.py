@@ -10,8 +10,8 @@ from systolith.golden.dram import TraceChecker
 from systolith.memory.hbm.commands import COLUMN, Command, Op
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.parts import PARTS
-from systolith.perf.memory import MemoryResult, simulate
-from systolith.perf.memory_patterns import PATTERNS, Addresses, Pattern
+from systolith.perf.memory.model import MemoryResult, simulate
+from systolith.perf.memory.patterns import PATTERNS, Addresses, Pattern
 
 WRITES = frozenset({Op.WR, Op.WRA})
 

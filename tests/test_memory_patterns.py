@@ -8,9 +8,9 @@ from memory_ideal import controller
 
 from systolith.memory.hbm.parts import PARTS
 from systolith.memory.hbm.traffic import pattern_layout
-from systolith.perf.memory import simulate
-from systolith.perf.memory_limits import limit
-from systolith.perf.memory_patterns import PATTERNS, Addresses, Pattern
+from systolith.perf.memory.limits import limit
+from systolith.perf.memory.model import simulate
+from systolith.perf.memory.patterns import PATTERNS, Addresses, Pattern
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -8,8 +8,8 @@ from memory_ideal import controller
 
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.parts import PARTS
-from systolith.perf.memory_patterns import PATTERNS, Addresses, Pattern
-from systolith.perf.memory_trace import (
+from systolith.perf.memory.patterns import PATTERNS, Addresses, Pattern
+from systolith.perf.memory.trace import (
     Request,
     read_addresses,
     read_vectors,

@@ -14,11 +14,11 @@ from systolith.cli.output import FAILED, emit_json, mistakes, notes, table, work
 from systolith.golden.dram_trace import write_trace
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.parts import PARTS
-from systolith.perf.memory import MemoryResult, simulate
-from systolith.perf.memory_limits import limit
-from systolith.perf.memory_patterns import PATTERNS, Pattern
-from systolith.perf.memory_policy import Policy
-from systolith.perf.memory_refresh import Refresh, refresh_mode
+from systolith.perf.memory.limits import limit
+from systolith.perf.memory.model import MemoryResult, simulate
+from systolith.perf.memory.patterns import PATTERNS, Pattern
+from systolith.perf.memory.policy import Policy
+from systolith.perf.memory.refresh import Refresh, refresh_mode
 
 __all__ = ["Case", "memory", "table_cases"]
 

@@ -7,7 +7,7 @@ import matplotlib
 
 from systolith.benches.memory_measure import Measurement
 from systolith.memory.hbm.config import ControllerConfig
-from systolith.perf.memory import MemoryResult
+from systolith.perf.memory.model import MemoryResult
 
 __all__ = ["check_picture", "plot_measurement"]
 

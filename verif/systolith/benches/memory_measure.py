@@ -22,9 +22,9 @@ from systolith.memory.hbm.commands import COLUMN, PER_BANK, Address, Command, Op
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.counters import COUNTERS
 from systolith.memory.hbm.refresh import RefreshMode
-from systolith.perf.memory import default_cycles, warm_up_cycles
-from systolith.perf.memory_patterns import Pattern
-from systolith.perf.memory_refresh import Refresh, refresh_mode
+from systolith.perf.memory.model import default_cycles, warm_up_cycles
+from systolith.perf.memory.patterns import Pattern
+from systolith.perf.memory.refresh import Refresh, refresh_mode
 
 __all__ = ["Measurement", "MemoryBench"]
 
@@ -142,7 +142,7 @@ class MemoryBench:
         seed
             Of random addresses.
         cycles
-            Memory clocks; see :func:`systolith.perf.memory.default_cycles`.
+            Memory clocks; see :func:`systolith.perf.memory.model.default_cycles`.
         hotter
             Refreshes are this power of two as frequent.
         debt

@@ -8,9 +8,9 @@ from typing import Literal
 from systolith.memory.hbm.address_map import AddressMap
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.timing import Timing
-from systolith.perf.memory_patterns import Addresses, Pattern
-from systolith.perf.memory_refresh import Refresh, refresh_mode
-from systolith.perf.memory_requests import Places, map_of
+from systolith.perf.memory.patterns import Addresses, Pattern
+from systolith.perf.memory.refresh import Refresh, refresh_mode
+from systolith.perf.memory.requests import Places, map_of
 
 __all__ = ["Bound", "Limit", "limit"]
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from systolith.memory.hbm.commands import Address
 from systolith.memory.hbm.config import ControllerConfig
-from systolith.perf.memory_patterns import Addresses, Pattern
-from systolith.perf.memory_requests import map_of
+from systolith.perf.memory.patterns import Addresses, Pattern
+from systolith.perf.memory.requests import map_of
 
 __all__ = [
     "Request",

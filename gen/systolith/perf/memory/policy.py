@@ -5,9 +5,9 @@ from typing import Literal, get_args
 from systolith.memory.hbm.address_map import AddressMap
 from systolith.memory.hbm.commands import COLUMN, Op
 from systolith.memory.hbm.config import ControllerConfig
-from systolith.perf.memory_refresh import Refresh, Rounds
-from systolith.perf.memory_requests import Run
-from systolith.perf.memory_scheduler import Scheduler
+from systolith.perf.memory.refresh import Refresh, Rounds
+from systolith.perf.memory.requests import Run
+from systolith.perf.memory.scheduler import Scheduler
 
 __all__ = ["Blind", "Policy", "Rotation", "Stock", "scheduler_class"]
 

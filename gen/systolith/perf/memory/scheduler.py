@@ -5,9 +5,9 @@ from collections import Counter
 from systolith.memory.hbm.address_map import AddressMap
 from systolith.memory.hbm.commands import Op
 from systolith.memory.hbm.config import ControllerConfig
-from systolith.perf.memory_refresh import Maintenance, Refresh, Rounds
-from systolith.perf.memory_requests import Requests, Run
-from systolith.perf.memory_timers import Timers
+from systolith.perf.memory.refresh import Maintenance, Refresh, Rounds
+from systolith.perf.memory.requests import Requests, Run
+from systolith.perf.memory.timers import Timers
 
 __all__ = ["Scheduler"]
 

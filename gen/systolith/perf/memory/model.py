@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from systolith.memory.hbm.commands import Address, Command, Op
 from systolith.memory.hbm.config import LEAD, ControllerConfig
-from systolith.perf.memory_patterns import Addresses, Pattern
-from systolith.perf.memory_policy import Policy, scheduler_class
-from systolith.perf.memory_refresh import Refresh, refresh_mode
-from systolith.perf.memory_requests import Run, map_of
-from systolith.perf.memory_scheduler import Scheduler
+from systolith.perf.memory.patterns import Addresses, Pattern
+from systolith.perf.memory.policy import Policy, scheduler_class
+from systolith.perf.memory.refresh import Refresh, refresh_mode
+from systolith.perf.memory.requests import Run, map_of
+from systolith.perf.memory.scheduler import Scheduler
 
 __all__ = ["MemoryResult", "default_cycles", "simulate", "warm_up_cycles"]
 
@@ -127,8 +127,8 @@ def simulate(
         "per-bank" if left out, "all-bank" for SDR.
     policy
         How single banks are refreshed: "ours" chooses them by the traffic; baselines are "blind",
-        :class:`~systolith.perf.memory_policy.Blind`, and "stock",
-        :class:`~systolith.perf.memory_policy.Stock`.
+        :class:`~systolith.perf.memory.policy.Blind`, and "stock",
+        :class:`~systolith.perf.memory.policy.Stock`.
     address_map
         Number of one of ``config.maps``.
     seed
