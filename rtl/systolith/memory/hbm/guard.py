@@ -210,6 +210,8 @@ class _Timers:
         chosen = others if apart else list(banks)
         by_latency: dict[tuple[str, int], list[Value]] = defaultdict(list)
         for op, latency in sorted(found):
+            if latency <= 1:
+                continue  # nothing to wait for: there is one command in a slot
             if op in COLUMN:
                 for p in range(self.config.ports):
                     issue = getattr(self.guard, f"column{p}")

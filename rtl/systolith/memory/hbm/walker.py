@@ -188,7 +188,11 @@ class _Block:
         whole = end >> (below + bits) << below
         part, size = end[: below + bits], 1 << below
         first = group << below
-        some = Mux(part < first, 0, Mux(part >= first + size, size, part - first))
+        some: Value = part - first
+        if first + size < 1 << (below + bits):
+            some = Mux(part >= first + size, size, some)
+        if first:
+            some = Mux(part < first, 0, some)
         return whole + some
 
     def bank(self, group: Value) -> Value:
