@@ -25,7 +25,9 @@ def _check(config: EngineConfig, seed: int, commands: int) -> None:
     assert len(verdict.spans) < len(program.commands)
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize(
+    "name", [n if n != "fp8_fp4" else pytest.param(n, marks=pytest.mark.slow) for n in SETS]
+)
 def test_random_programs_in_the_amaranth_simulator(name: str) -> None:
     small = {"rows": 4, "cols": 4, "row_bands": 2, "col_bands": 2}
     _check(block_config(SETS[name], words=(64, 72, 12), **small), seed=4, commands=16)  # type: ignore[arg-type]

