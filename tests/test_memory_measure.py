@@ -57,8 +57,8 @@ def _measure(config: ControllerConfig, bench: MemoryBench, row: Row, seed: int) 
     assert not done.overflow
     assert done.refresh_debt_max < config.debt
     assert done.refreshes >= 40 * config.banks
-    pace, rest = divmod(config.timing["refi"], config.banks)
-    assert done.debt_error <= (pace // 8 if rest else 0)  # no two samples need be equal
+    # In memory clocks; where tREFI is no multiple of the banks no two samples need be equal.
+    assert done.debt_error <= (16 if config.timing["refi"] % config.banks else 0)
     assert sum(done.stalls.values()) == pytest.approx(1 - done.efficiency, abs=1e-6)
     model = simulate(config, pattern, seed=seed, **kinds)
     assert done.efficiency == pytest.approx(model.efficiency, rel=0.01)

@@ -33,7 +33,7 @@ _MODES = {
     "per-bank": RefreshMode.PER_BANK,
     "all-bank": RefreshMode.ALL_BANK,
 }
-_NEAR = 100  # samples at either end among which equal debt is looked for
+_NEAR = 300  # samples at either end among which equal debt is looked for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ class MemoryBench:
         self.config = config
         # Debts of two samples can be equal if a refresh is due every so many of them; else nearly.
         pace, rest = divmod(config.timing["refi"], config.banks)
-        self.every = max(pace if not rest else pace // 4, 1)
+        self.every = max(pace if not rest else pace // 12, 1)
         verilog, top = device_verilog(MemoryDesign(config, every=self.every), config.name)
         inputs = [StreamPort("setup", setup_layout(config).size, has_ready=False)]
         widths = {

@@ -139,7 +139,10 @@ class _Timers:
         for rule in self.config.rules:
             if rule.window > 1:
                 if rule.scope is not Scope.PC or rule.first != {Op.ACT} or rule.then != {Op.ACT}:
-                    raise NotImplementedError(f"window of {rule.name}")
+                    raise ValueError(
+                        f"a rule with a window must be from activation to activation of the "
+                        f"pseudo-channel, not {rule.name}"
+                    )
                 line = [
                     Signal(bits_for(rule.latency), name=f"window_{len(self.windows)}_{n}")
                     for n in range(rule.window)
