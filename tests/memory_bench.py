@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ from dram_traces import SDR, SDR_SHAPE, SHAPE, TIGHT
 from systolith.benches.memory_player import (
     MemoryPlayer,
     control_layout,
+    flip_of,
     play_run_layout,
     status_layout,
+    users,
     written_layout,
 )
 from systolith.devices.dram import device_verilog
@@ -21,14 +23,19 @@ from systolith.devices.streams import StreamPort
 from systolith.harness.cosim import Simulation, build
 from systolith.harness.script import Script
 from systolith.memory.hbm.config import ControllerConfig
-from systolith.memory.hbm.controller import response_layout
+from systolith.memory.hbm.data_path import correction_layout, response_layout
 
-__all__ = ["SMALL", "Outcome", "Player", "Run", "random_runs", "region"]
+__all__ = ["MERGING", "SMALL", "Outcome", "Player", "Run", "random_runs", "region"]
 
 SMALL = {
     "tight": ControllerConfig(organisation=SHAPE, timing=TIGHT, streams=4, visits=2),
     "tight4": ControllerConfig(organisation=SHAPE, timing=TIGHT, streams=4, visits=2, slots=4),
     "sdr": ControllerConfig(organisation=SDR_SHAPE, timing=SDR, streams=3, visits=1),
+}
+MERGING = {
+    "word": replace(SMALL["tight"], streams=5, ecc="word-266-poison"),
+    "sideband4": replace(SMALL["tight4"], streams=5, ecc="sideband-72"),
+    "bare": replace(SMALL["sdr"], organisation=replace(SDR_SHAPE, mask=False)),
 }
 
 
@@ -38,6 +45,7 @@ class Run:
     write: bool
     atom: int
     count: int
+    partial: bool = False
 
 
 @dataclass
@@ -47,6 +55,9 @@ class Outcome:
     wrong: list[str] = field(default_factory=list)
     status: dict[str, int] = field(default_factory=dict)
     lost: int = 0
+    poisoned: int = 0
+    corrections: list[Any] = field(default_factory=list)
+    data: list[int] = field(default_factory=list)
     reads: int = 0
     cycles: int = 0
     done_at: list[int] = field(default_factory=list)
@@ -63,12 +74,16 @@ class Player:
             StreamPort("control", control_layout(config).size, has_ready=False),
             StreamPort("run", play_run_layout(config).size),
         ]
-        self.layouts: dict[str, Any] = {"status": status_layout()}
+        if config.codec:
+            inputs.append(StreamPort("flip", flip_of(config).size, has_ready=False))
+        self.layouts: dict[str, Any] = {"status": status_layout(config)}
         for p in range(config.ports):
+            if config.codec:
+                self.layouts |= {f"correction{p}": correction_layout(config)}
             self.layouts |= {f"written{p}": written_layout(config)}
             self.layouts |= {f"response{p}": response_layout(config)}
         widths = {name: layout.size for name, layout in self.layouts.items()}
-        widths |= {f"done{p}": config.stream_bits for p in range(config.ports)}
+        widths |= {f"done{p}": config.stream_bits for p in range(config.ports)} | {"lost": 1}
         outputs = [StreamPort(name, bits, has_ready=False) for name, bits in widths.items()]
         self.simulation: Simulation = build(verilog, name, inputs, outputs, folder)
 
@@ -80,8 +95,15 @@ class Player:
         layout = play_run_layout(self.config)
         for run in runs:
             word = {"write": int(run.write), "atom": run.atom, "count": run.count}
+            if self.config.merges:
+                word["partial"] = int(run.partial)
             value = layout.const({"stream": run.stream, "run": word}).as_value().value
             script.send("run", int(value))
+
+    def sent(self, script: Script, runs: Iterable[Run]) -> Script:
+        """The script, with runs behind it."""
+        self.send(script, runs)
+        return script
 
     def play(self, script: Script, runs: list[Run], *, rest: int = 3000) -> Outcome:
         """Play; the runs are those of the script, of which every atom is checked."""
@@ -104,6 +126,12 @@ class Player:
         for t in result.transfers["status"]:
             word = self.layouts["status"].from_bits(t.payload)
             outcome.status = {n: int(word[n]) for n in dict(iter(self.layouts["status"]))}
+        found = [
+            (t.cycle, p, self.layouts[f"correction{p}"].from_bits(t.payload))
+            for p in range(self.config.ports if self.config.codec else 0)
+            for t in result.transfers[f"correction{p}"]
+        ]
+        outcome.corrections = [word for *_, word in sorted(found, key=lambda e: e[:2])]
         self._check(runs, written, back, outcome)
         return outcome
 
@@ -122,8 +150,11 @@ class Player:
                 word = queue.pop(0)
                 if not run.write:
                     outcome.reads += 1
+                    outcome.data.append(int(word.data))
                     if int(word.lost):
                         outcome.lost += 1
+                    elif self.config.codec and int(word.poison):
+                        outcome.poisoned += 1
                     elif known.setdefault(at, int(word.data)) != int(word.data):
                         outcome.wrong.append(f"{run}: atom {at} differs")
                     if int(word.last) != (n == run.count - 1):
@@ -140,17 +171,17 @@ class Player:
 
 def region(config: ControllerConfig) -> int:
     """Atoms of each stream: different rows of the same banks."""
-    return (1 << config.atom_bits) // config.streams
+    return (1 << config.atom_bits) // users(config)
 
 
 def random_runs(config: ControllerConfig, *, seed: int, number: int, longest: int) -> list[Run]:
     """Runs of all streams, each in its part of the memory, which it writes before it reads."""
     draw = random.Random(seed)
     size = region(config)
-    filled = dict.fromkeys(range(config.streams), 0)
+    filled = dict.fromkeys(range(users(config)), 0)
     runs = []
     for _ in range(number):
-        stream = draw.randrange(config.streams)
+        stream = draw.randrange(users(config))
         count = draw.choice([1, 2, 3, draw.randint(1, longest)])
         most = filled[stream]
         if most + count <= size and (most < count or draw.random() < 0.5):

@@ -51,7 +51,7 @@ _SINGLE = replace(_TWO, groups=1, banks=2)
 ONE_SLOT, FOUR_SLOTS = _config(SHAPE), _config(SHAPE, slots=4)
 ON_SDR = _config(SDR_SHAPE, SDR)
 _SMALL = _config(_TWO)
-_BRISK = _config(_TWO, replace(TIGHT, refi=500), slots=4)
+_BRISK = _config(_TWO, replace(TIGHT, refi=640), slots=4)
 _FAST = _config(
     replace(_TWO, atom=1),
     replace(
@@ -101,6 +101,7 @@ CASES = {
     "bus-4": replace(_bus(FOUR_SLOTS, 8), slow=True),
     "bus-sdr": _bus(ON_SDR, 20),
     "banks-1": _legal(_config(_STACKS)),
+    "banks-merging": _legal(_config(replace(_STACKS, mask=False))),
     "banks-4": _legal(_config(_STACKS, slots=4)),
     "banks-4-groups": replace(_legal(_config(replace(_TWO, banks=2), slots=4)), slow=True),
     "banks-sdr": _legal(_config(_SINGLE, SDR)),

@@ -1,5 +1,7 @@
 """The controller on a memory that watches: data, order, timing and refresh."""
 
+import random
+
 import pytest
 from memory_bench import SMALL, Outcome, Player, Run, random_runs, region
 
@@ -24,10 +26,10 @@ def player(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     "registers",
     [
         {},
-        {"masked": 1, "random_slots": 1},
+        {"masked": -1, "random_slots": 1},
         {"map": 1, "hotter": 2},
         {"map": 2, "mode": 2, "random_slots": 1},
-        {"debt_bound": 2, "masked": 1},
+        {"debt_bound": 2, "masked": -1},
     ],
     ids=lambda r: "-".join(f"{k}{v}" for k, v in r.items()) or "plain",
 )
@@ -133,3 +135,25 @@ def test_reset_in_the_middle_of_a_burst(player: Player) -> None:
             for t in result.transfers[f"response{p}"]
         ]
         assert not any(int(word.lost) for word in words)
+
+
+@pytest.mark.parametrize("most", [0, 6, 12])
+def test_banks_that_are_activated_often_are_managed(player: Player, most: int) -> None:
+    """Rows are changed at every access. The watcher counts by itself; without limits, it tells."""
+    if not player.config.managed:
+        pytest.skip("the memory has no refresh management")
+    size = region(player.config)
+    draw = random.Random(2)
+    runs = [
+        Run(s, True, s * size + draw.randrange(size), 1)
+        for _ in range(300)
+        for s in range(player.config.streams)
+    ]
+    told = player.control(threshold=4, most=most, random_slots=1)
+    script = Script().send("control", told)
+    player.send(script, runs)
+    outcome = player.play(script, runs, rest=8000)
+    assert outcome.wrong == []
+    assert outcome.status["violations"] == outcome.status["late"] == outcome.status["decayed"] == 0
+    assert outcome.status["broken"] == 0 or not most  # a limit of 0 is taken for 1
+    assert 4 <= outcome.status["worst"] <= max(most, 1) or not most

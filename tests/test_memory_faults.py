@@ -48,6 +48,11 @@ FAULTS = {
         "fresh = _after(slot, rule.latency, self.slots)\n            older",
         "fresh = _after(slot, rule.latency - 2, self.slots)\n            older",
     ),
+    "banks are activated too often": (
+        row_sequencer.RowSequencer,
+        "& ~must & ~self.blocked",
+        "& ~must",
+    ),
     "a block starts one atom late": (walker.Walker, "(atom + here)", "(atom + here + 1)"),
     "reads are counted for the wrong stream": (
         returns.Returns,
@@ -76,12 +81,16 @@ def test_planted_faults_are_noticed(fault: str, tmp_path_factory: pytest.TempPat
     with installed([Mutant(*FAULTS[fault])]):
         player = Player(SMALL["tight"], shared / "models", ref_groups=4)
     # Debt is low and all streams are busy: refreshes are forced, too.
-    script = Script().send("control", player.control(hotter=2, debt_bound=3, random_slots=1))
+    script = Script().send(
+        "control",
+        "control",
+        player.control(hotter=2, debt_bound=3, random_slots=1, threshold=4, most=8),
+    )
     runs = random_runs(player.config, seed=3, number=900, longest=32)
     player.send(script, runs)
     try:
         outcome = player.play(script, runs, rest=8000)
     except Deadline:
         return
-    counts = [outcome.status[n] for n in ("violations", "late", "decayed", "extra")]
+    counts = [outcome.status[n] for n in ("violations", "late", "decayed", "extra", "broken")]
     assert outcome.wrong or outcome.lost or any(counts)

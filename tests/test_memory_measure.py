@@ -1,5 +1,6 @@
 """The controller on real timing: bounds of its efficiency, and the model that predicts it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ import pytest
 from systolith.benches.memory_measure import MemoryBench
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.parts import PARTS
+from systolith.perf.memory.advice import look_ahead_advice
+from systolith.perf.memory.latency import worst_latency
 from systolith.perf.memory.limits import limit
 from systolith.perf.memory.model import simulate
 from systolith.perf.memory.patterns import PATTERNS
@@ -57,6 +60,8 @@ def _measure(config: ControllerConfig, bench: MemoryBench, row: Row, seed: int) 
     assert not done.overflow
     assert done.refresh_debt_max < config.debt
     assert done.refreshes >= 40 * config.banks
+    one = worst_latency(config, longest=pattern.count, count=pattern.count)
+    assert 0 < done.latency_max <= pattern.open * one  # those of its own stream are before it
     # In memory clocks; where tREFI is no multiple of the banks no two samples need be equal.
     assert done.debt_error <= (16 if config.timing["refi"] % config.banks else 0)
     assert sum(done.stalls.values()) == pytest.approx(1 - done.efficiency, abs=1e-6)
@@ -105,6 +110,31 @@ def test_adversarial_traffic_keeps_the_debt(tmp_path_factory: pytest.TempPathFac
             done = bench.measure(pattern, seed=seed, hotter=2, debt=2)
             assert done.refresh_debt_max < 2 / 4
             assert (done.violations, done.late_refreshes, done.decayed) == (0, 0, 0)
+
+
+def test_too_little_look_ahead_is_told() -> None:
+    part = PARTS["hbm3-6400"]
+    config = ControllerConfig(organisation=part.organisation, timing=part.timing)
+    assert look_ahead_advice(config) is None
+    told = look_ahead_advice(replace(config, look_ahead=2)) or ""
+    assert told.startswith("look_ahead 2 is less than 12 rows: a sequential stream is predicted")
+    share = float(told.split(" % of")[0].split()[-1])
+    model = simulate(replace(config, look_ahead=2), PATTERNS["seq-read"](config))
+    assert 90 < share < 99.5
+    assert share == pytest.approx(100 * model.efficiency, abs=1)
+
+
+@pytest.mark.slow
+def test_adversarial_latency_is_bounded(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """All streams in the rows of one bank, refreshes twice as frequent, management."""
+    for slots in (1, 4):
+        config, bench = _bench(tmp_path_factory, "hbm3-6400", slots=slots, streams=8, look_ahead=1)
+        pattern = PATTERNS["one-bank"](config, hits=1)
+        kinds: dict[str, int] = {"hotter": 1, "activations": 16}
+        done = bench.measure(pattern, **kinds)
+        bound = worst_latency(config, longest=1, count=1, **kinds)
+        assert bound / 20 < done.latency_max <= pattern.open * bound
+        assert (done.violations, done.late_refreshes, done.overrun) == (0, 0, 0)
 
 
 @pytest.mark.slow

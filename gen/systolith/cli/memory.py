@@ -12,8 +12,10 @@ from systolith.benches.play import CACHE
 from systolith.cli.memory_plot import check_picture, plot_measurement
 from systolith.cli.output import FAILED, emit_json, mistakes, notes, table, working
 from systolith.golden.dram_trace import write_trace
-from systolith.memory.hbm.config import ControllerConfig
+from systolith.memory.hbm.config import ControllerConfig, EccKind
 from systolith.memory.hbm.parts import PARTS
+from systolith.perf.memory.advice import LEAST_LOOK_AHEAD, look_ahead_advice
+from systolith.perf.memory.latency import worst_latency
 from systolith.perf.memory.limits import limit
 from systolith.perf.memory.model import MemoryResult, simulate
 from systolith.perf.memory.patterns import PATTERNS, Pattern
@@ -29,6 +31,11 @@ _OPTIONS = {
     "page_kib": ("kv-decode",),
     "stride": ("stride",),
     "hits": ("one-bank",),
+}
+_CODES: dict[str, EccKind] = {
+    "hbm2": "sideband-72",
+    "hbm2e": "sideband-72",
+    "hbm3": "word-266-poison",
 }
 
 
@@ -90,6 +97,13 @@ def memory(
     hits: Annotated[int | None, typer.Option(help="Accesses of a row, one-bank.")] = None,
     address_map: Annotated[str, typer.Option("--map", help="Address map.")] = "groups-low",
     slots: Annotated[int, typer.Option(help="Memory clocks in a clock: 1 or 4.")] = 1,
+    look_ahead: Annotated[
+        int, typer.Option(help="Rows announced before they are needed.", min=1, max=64)
+    ] = LEAST_LOOK_AHEAD,
+    ecc: Annotated[str, typer.Option(help="Error correction: on or off.")] = "off",
+    activations: Annotated[
+        int, typer.Option(help="Refresh management: activations of a bank until it is due.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Of random addresses.", min=1)] = 1,
     model: Annotated[bool, typer.Option("--model", help="The model instead of the RTL.")] = False,
     policy: Annotated[
@@ -129,11 +143,17 @@ def memory(
             raise ValueError(f"--policy must be one of {', '.join(policies)}, not {policy!r}")
         if chosen != "ours" and not model:
             raise ValueError("--policy is of the model: give --model")
+        if ecc not in ("on", "off"):
+            raise ValueError(f"--ecc must be on or off, not {ecc!r}")
+        if model and (activations or ecc == "on"):
+            raise ValueError("--activations and --ecc on need the RTL: leave out --model")
         if plot:
             check_picture(plot)
         if trace and not trace.parent.is_dir():
             raise ValueError(f"--trace {trace}: its directory does not exist")
-        job = _Job(preset, slots, address_map, seed, chosen if model else None)
+        job = _Job(preset, slots, address_map, seed, chosen if model else None, ecc == "on")
+        job.activations, job.look_ahead = activations, look_ahead
+        advice = look_ahead_advice(job.config(_STREAMS[0]))
         with working(f"{preset}, {slots} slots") as tell:
             runs = [job.run(case, tell, trace is not None) for case in cases]
         if plot:
@@ -141,6 +161,8 @@ def memory(
         if trace:
             assert isinstance(job.last, Measurement)
             trace.write_text("\n".join(write_trace(job.last.trace or ())) + "\n")
+    if advice:
+        notes.print(f"warning: {advice}")
     if json:
         emit_json({"runs": runs} if every else runs[0])
     else:
@@ -163,10 +185,17 @@ class _Job:
     """Runs cases; a controller is compiled once for all that it has enough streams for."""
 
     def __init__(
-        self, preset: str, slots: int, address_map: str, seed: int, model: Policy | None
+        self,
+        preset: str,
+        slots: int,
+        address_map: str,
+        seed: int,
+        model: Policy | None,
+        ecc: bool,
     ) -> None:
+        self.ecc, self.activations, self.look_ahead = ecc, 0, LEAST_LOOK_AHEAD
         self.part, self.slots, self.seed, self.model = PARTS[preset], slots, seed, model
-        names = [m.name for m in self._config(_STREAMS[0]).maps]
+        names = [m.name for m in self.config(_STREAMS[0]).maps]
         if address_map not in names:
             raise ValueError(f"--map must be one of {', '.join(names)}, not {address_map!r}")
         self.map = names.index(address_map)
@@ -174,7 +203,8 @@ class _Job:
         self.last: Measurement | MemoryResult
         self.last_config: ControllerConfig
 
-    def _config(self, streams: int) -> ControllerConfig:
+    def config(self, streams: int) -> ControllerConfig:
+        """Of a controller with so many streams."""
         if self.slots not in (1, 4):
             raise ValueError(f"--slots must be 1 or 4, not {self.slots}")
         return ControllerConfig(
@@ -185,6 +215,8 @@ class _Job:
             streams=streams,
             runs=32 if streams == _STREAMS[0] else 2,
             visits=8,
+            look_ahead=self.look_ahead,
+            ecc=_CODES[self.part.timing.generation] if self.ecc else "none",
         )
 
     def run(self, case: Case, tell: Callable[[str], None], trace: bool) -> dict[str, Any]:
@@ -213,22 +245,30 @@ class _Job:
                 tell(f"{case}: compiling")
                 self._benches[config.streams] = MemoryBench(config, CACHE)
                 tell(str(case))
-            done = self._benches[config.streams].measure(pattern, trace=trace, **kinds)
+            bench = self._benches[config.streams]
+            done = bench.measure(pattern, trace=trace, activations=self.activations, **kinds)
             on = refresh != "off"
             checks = {
                 "stalls": done.stalls,
-                "violations": done.violations,
+                "violations": done.violations + done.overrun,
                 "late_refreshes": done.late_refreshes if on else None,
-                "data_lost": done.lost or (on and (done.overflow or done.decayed > 0)),
+                "managements": done.managements,
+                "data_lost": done.lost
+                or done.wrong > 0
+                or (on and (done.overflow or done.decayed > 0)),
                 "cycles_per_second": round(done.cycles_per_second),
             }
         self.last, self.last_config = done, config
+        longest = worst_latency(
+            config, longest=pattern.count, count=pattern.count, activations=self.activations
+        )
         return {
             **common,
             "efficiency": done.efficiency,
             "p50": done.latency_p50,
             "p99": done.latency_p99,
             "max_latency": done.latency_max,
+            "latency_bound": pattern.open * longest,
             "refresh_debt_max": done.refresh_debt_max,
             **checks,
             "window": done.window,
@@ -237,7 +277,7 @@ class _Job:
 
     def _fitting(self, case: Case) -> tuple[ControllerConfig, Pattern]:
         for streams in _STREAMS:
-            config = self._config(streams)
+            config = self.config(streams)
             if case.options.get("outstanding", 0) <= streams or streams == _STREAMS[-1]:
                 break
         return config, PATTERNS[case.pattern](config, **case.options)

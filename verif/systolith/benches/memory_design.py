@@ -7,13 +7,16 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.packed import PackedArray, PackedStruct
+from systolith.devices.activation_count import ActivationCount
 from systolith.devices.command_slots import CommandSlots
 from systolith.devices.dram import DramDevice
 from systolith.hierarchy import Block, place
+from systolith.memory.ecc import AtomEncoder
 from systolith.memory.hbm.boundary import column_command, row_command
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.controller import Controller
 from systolith.memory.hbm.counters import COUNTER_BITS, COUNTERS
+from systolith.memory.hbm.management import ACTIVATION_BITS
 from systolith.memory.hbm.parts import Part
 from systolith.memory.hbm.refresh import Refresh
 from systolith.memory.hbm.traffic import Traffic, pattern_layout
@@ -33,6 +36,8 @@ def setup_layout(config: ControllerConfig) -> data.StructLayout:
             "mode": 2,
             "debt_bound": 4,
             "hotter": 2,
+            "threshold": ACTIVATION_BITS,
+            "most": ACTIVATION_BITS,
             "trace": 1,
         }
     )
@@ -60,6 +65,8 @@ def sample_layout(config: ControllerConfig) -> data.StructLayout:
             "violations": 32,
             "late": 32,
             "decayed": 32,
+            "overrun": 32,
+            "wrong": 32,
             "lost": 1,
             "overflow": 1,
             "counters": PackedArray(COUNTER_BITS, len(COUNTERS)),
@@ -159,6 +166,21 @@ class MemoryDesign(Block):
             device.column.eq(controller.column),
         ]
 
+        count = ActivationCount(config.organisation, slots=config.slots)
+        m.submodules.count = place(count, platform)
+        m.d.comb += [
+            count.row.eq(controller.row),
+            count.threshold.eq(setup.threshold),
+            count.most.eq(setup.most),
+        ]
+        if config.managed:
+            m.d.comb += [controller.threshold.eq(setup.threshold), controller.most.eq(setup.most)]
+        wrong = Signal(32)
+        if config.codec:
+            m.d.comb += controller.correct.eq(1)
+            found = [getattr(controller, f"correction{p}") for p in range(config.ports)]
+            m.d.sync += wrong.eq(wrong + sum(f.corrected | f.uncorrectable for f in found))
+
         ended = [0] * config.streams
         for p in range(config.ports):
             data_out, back = getattr(controller, f"data{p}"), getattr(controller, f"back{p}")
@@ -170,6 +192,12 @@ class MemoryDesign(Block):
                 getattr(traffic, f"fetch{p}").eq(getattr(controller, f"fetch{p}")),
                 getattr(controller, f"write{p}").eq(getattr(traffic, f"write{p}")),
             ]
+            if config.codec:
+                # What was never written has valid check bits, as if it had been: the pattern runs
+                # all over a memory that would take longer to fill than to measure.
+                codec = AtomEncoder(config.codec)
+                m.submodules[f"filled_{p}"] = place(codec, platform)
+                m.d.comb += [codec.data.eq(back.data), back.check.eq(codec.check)]
             if config.organisation.mask:
                 m.d.comb += device.write[p].mask.eq(data_out.mask)
             read = response.valid & response.last
@@ -212,6 +240,8 @@ class MemoryDesign(Block):
             sample.late.eq(device.late),
             sample.decayed.eq(device.decayed),
             sample.lost.eq(lost),
+            sample.overrun.eq(count.broken),
+            sample.wrong.eq(wrong),
             sample.overflow.eq(device.overflow),
             sample.counters.eq(controller.counters),
         ]

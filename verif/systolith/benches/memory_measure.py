@@ -21,6 +21,7 @@ from systolith.harness.script import Script
 from systolith.memory.hbm.commands import COLUMN, PER_BANK, Address, Command, Op
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.counters import COUNTERS
+from systolith.memory.hbm.management import ACTIVATION_BITS
 from systolith.memory.hbm.refresh import RefreshMode
 from systolith.perf.memory.model import default_cycles, warm_up_cycles
 from systolith.perf.memory.patterns import Pattern
@@ -33,6 +34,7 @@ _MODES = {
     "per-bank": RefreshMode.PER_BANK,
     "all-bank": RefreshMode.ALL_BANK,
 }
+_MOST_ACTIVATIONS = 3  # times those from which management is due: the least of the standard
 _NEAR = 300  # samples at either end among which equal debt is looked for
 
 
@@ -52,13 +54,15 @@ class Measurement:
         Fabric clocks from a run's submission to its end, of those submitted after the warm-up.
     refresh_debt_max
         Most that a refresh was late, in tREFI.
-    refreshes
-        Of single banks (or ``banks`` for one of all) in the window.
+    refreshes, managements
+        Of single banks (or ``banks`` for one of all) in the window; refresh managements.
     stalls
         Share of the time of the window without data, by cause: what the oldest turn waited for.
     violations, late_refreshes, decayed, lost
         Cycles with an illegal command, refreshes later than the retention allows, rows that lost
         their data, whether read data did not come when it was due.
+    overrun, wrong
+        Activations beyond what refresh management allows; atoms that the check bits found wrong.
     overflow
         The model of the memory had no room for all rows: contents are wrong, timing is not.
     series
@@ -78,11 +82,14 @@ class Measurement:
     latency_max: int
     refresh_debt_max: float
     refreshes: int
+    managements: int
     stalls: dict[str, float]
     violations: int
     late_refreshes: int
     decayed: int
     lost: bool
+    overrun: int
+    wrong: int
     overflow: bool
     series: tuple[tuple[int, int, int], ...]
     trace: tuple[Command, ...] | None
@@ -127,6 +134,7 @@ class MemoryBench:
         cycles: int | None = None,
         hotter: int = 0,
         debt: int | None = None,
+        activations: int = 0,
         trace: bool = False,
     ) -> Measurement:
         """Run a pattern.
@@ -147,6 +155,9 @@ class MemoryBench:
             Refreshes are this power of two as frequent.
         debt
             Bound of the refresh debt in tREFI.
+        activations
+            Of a bank until refresh management is due; three times as many are never passed. 0 for
+            no management.
         trace
             Whether to keep every command.
 
@@ -158,6 +169,11 @@ class MemoryBench:
         config, refi = self.config, self.config.timing["refi"]
         pattern.check(config)
         mode = refresh_mode(config, refresh)
+        most = ((1 << ACTIVATION_BITS) - 1) // _MOST_ACTIVATIONS
+        if activations and not config.managed:
+            raise ValueError(f"activations must be 0 for {config.timing.name}, not {activations}")
+        if not 0 <= activations <= most:
+            raise ValueError(f"activations must be from 0 to {most}, not {activations}")
         warm_up = warm_up_cycles(config)
         cycles = default_cycles(config) if cycles is None else cycles
         if cycles < warm_up + 2 * refi:
@@ -168,6 +184,8 @@ class MemoryBench:
             "mode": _MODES[mode],
             "debt_bound": config.debt if debt is None else debt,
             "hotter": hotter,
+            "threshold": activations,
+            "most": _MOST_ACTIVATIONS * activations,
             "trace": int(trace),
         }
         setup: Any = setup_layout(config).const(registers)
@@ -199,11 +217,14 @@ class MemoryBench:
             latency_max=_quantile(latencies, 1.0),
             refresh_debt_max=int(b.debt_max) / refi,
             refreshes=counts["bank_refreshes"] + config.banks * counts["all_refreshes"],
+            managements=counts["managements"],
             stalls={name: count * unused for name, count in stalls.items()},
             violations=int(b.violations),
             late_refreshes=int(b.late),
             decayed=int(b.decayed),
             lost=bool(int(b.lost)),
+            overrun=int(b.overrun),
+            wrong=int(b.wrong),
             overflow=bool(int(b.overflow)),
             series=tuple((c * config.slots, int(s.atoms), int(s.balance)) for c, s in warm),
             trace=_commands(config, result.transfers["command"]) if trace else None,

@@ -7,14 +7,28 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.packed import PackedStruct
+from systolith.devices.activation_count import ActivationCount
 from systolith.devices.command_slots import CommandSlots
 from systolith.devices.dram import DramDevice
+from systolith.devices.dram_beats import flip_layout
 from systolith.hierarchy import Block, place
 from systolith.memory.hbm.config import ControllerConfig
-from systolith.memory.hbm.controller import Controller, response_layout, write_layout
+from systolith.memory.hbm.controller import Controller
+from systolith.memory.hbm.data_path import correction_layout, response_layout, write_layout
+from systolith.memory.hbm.error_log import ERROR_BITS, ERRORS, ErrorLog
+from systolith.memory.hbm.management import ACTIVATION_BITS
 from systolith.memory.hbm.parts import Part
+from systolith.memory.hbm.scrubber import INTERVAL_BITS, Scrubber
 
-__all__ = ["MemoryPlayer", "control_layout", "play_run_layout", "status_layout", "written_layout"]
+__all__ = [
+    "MemoryPlayer",
+    "control_layout",
+    "flip_of",
+    "play_run_layout",
+    "status_layout",
+    "users",
+    "written_layout",
+]
 
 
 def control_layout(config: ControllerConfig) -> data.StructLayout:
@@ -26,8 +40,14 @@ def control_layout(config: ControllerConfig) -> data.StructLayout:
             "debt_bound": 4,
             "hotter": 2,
             "sleep": 1,
-            "masked": 1,  # bytes of writes are left out at random
+            "masked": config.streams,  # those that leave out bytes of writes at random
             "random_slots": 1,
+            "threshold": ACTIVATION_BITS,
+            "most": ACTIVATION_BITS,
+            "raw": 1,  # no correction
+            "fill": 1,
+            "repair": 1,
+            "interval": INTERVAL_BITS,  # of the patrol
             "lose": 1,
             "extra": 1,
         }
@@ -39,16 +59,44 @@ def play_run_layout(config: ControllerConfig) -> data.StructLayout:
     return PackedStruct({"stream": config.stream_bits, "run": config.run})
 
 
+def users(config: ControllerConfig) -> int:
+    """Streams that runs are for; with ECC the last one is the scrubber's."""
+    return config.streams - (config.codec is not None)
+
+
+def flip_of(config: ControllerConfig) -> data.StructLayout:
+    """Bits to flip, of data and behind them check bits."""
+    return flip_layout(8 * config.organisation.atom + config.check_bits)
+
+
 def written_layout(config: ControllerConfig) -> data.StructLayout:
     """An atom that is written."""
     return PackedStruct({"stream": config.stream_bits, "write": write_layout(config)})
 
 
-def status_layout() -> data.StructLayout:
+def status_layout(config: ControllerConfig) -> data.StructLayout:
     """Counts of the memory, told whenever one of them changes."""
     return PackedStruct(
-        {"violations": 32, "late": 32, "decayed": 32, "extra": 1, "asleep": 1, "ready": 1}
+        {
+            "violations": 32,
+            "late": 32,
+            "decayed": 32,
+            "extra": 1,
+            "broken": 32,
+            "worst": ACTIVATION_BITS + 1,
+            "refused": 1,
+            "filled": 1,
+            "corrected": ERROR_BITS,
+            "uncorrectable": ERROR_BITS,
+            "poisoned": ERROR_BITS,
+            "first": config.atom_bits,
+            "asleep": 1,
+            "ready": 1,
+        }
     )
+
+
+_TOLD = ("lost", "extra", "refused")
 
 
 class MemoryPlayer(Block):
@@ -60,8 +108,13 @@ class MemoryPlayer(Block):
         Sets the registers.
     run__valid, run__ready, run__payload : In, Out, In
         Runs, each accepted by its stream.
-    written0__..., response0__..., done0__..., status__... : Out
-        Atoms as they are fetched and as they come back, streams whose writes are done, counts.
+    flip__valid, flip__payload : In
+        With ECC: flips bits of the next beat.
+    correction0__... : Out
+        With ECC: what was corrected, and what could not be.
+    written0__..., response0__..., done0__..., status__..., lost__... : Out
+        Atoms as they are fetched and as they come back, streams whose writes are done, counts,
+        beats that are missing.
     """
 
     def __init__(self, config: ControllerConfig, *, ref_groups: int = 16) -> None:
@@ -73,8 +126,17 @@ class MemoryPlayer(Block):
             "run__ready": Out(1),
             "run__payload": In(play_run_layout(config)),
             "status__valid": Out(1),
-            "status__payload": Out(status_layout()),
+            "status__payload": Out(status_layout(config)),
+            "lost__valid": Out(1),
+            "lost__payload": Out(1),
         }
+        if config.codec:
+            members |= {"flip__valid": In(1), "flip__payload": In(flip_of(config))}
+            for p in range(config.ports):
+                members |= {
+                    f"correction{p}__valid": Out(1),
+                    f"correction{p}__payload": Out(correction_layout(config)),
+                }
         for p in range(config.ports):
             for name, layout in (
                 ("written", written_layout(config)),
@@ -89,7 +151,13 @@ class MemoryPlayer(Block):
         config = self.config
         part = Part(name="device", organisation=config.organisation, timing=config.timing)
         controller: Any = Controller(config)
-        device = DramDevice(part, slots=config.slots, ref_groups=self.ref_groups, debt=config.debt)
+        device = DramDevice(
+            part,
+            slots=config.slots,
+            ref_groups=self.ref_groups,
+            debt=config.debt,
+            check_bits=config.check_bits,
+        )
         slots = CommandSlots(config)
         for name, block in (("controller", controller), ("device", device), ("slots", slots)):
             m.submodules[name] = place(block, platform)
@@ -100,6 +168,24 @@ class MemoryPlayer(Block):
             m.d.comb += [
                 device.lose.eq(this.control__payload.lose),
                 device.extra.eq(this.control__payload.extra),
+            ]
+        count = ActivationCount(config.organisation, slots=config.slots)
+        m.submodules.count = place(count, platform)
+        m.d.comb += [
+            count.row.eq(controller.row),
+            count.threshold.eq(control.threshold),
+            count.most.eq(control.most),
+        ]
+        if config.managed:
+            m.d.comb += [
+                controller.threshold.eq(control.threshold),
+                controller.most.eq(control.most),
+            ]
+        if config.codec:
+            m.d.comb += [
+                controller.correct.eq(~control.raw),
+                device.flip.eq(this.flip__payload),
+                device.flip.valid.eq(this.flip__valid),
             ]
         noise = Signal(32, init=0x5EED)
         m.d.sync += noise.eq(_noise(m, noise))
@@ -112,9 +198,12 @@ class MemoryPlayer(Block):
 
         stream = this.run__payload.stream
         m.d.comb += [
-            controller.run_valid.eq(Mux(this.run__valid, 1 << stream, 0)),
+            *(
+                controller.run_valid[n].eq(this.run__valid & (stream == n))
+                for n in range(users(config))
+            ),
             this.run__ready.eq(controller.run_ready.bit_select(stream, 1)),
-            *(controller.run[n].eq(this.run__payload.run) for n in range(config.streams)),
+            *(controller.run[n].eq(this.run__payload.run) for n in range(users(config))),
             *(
                 getattr(controller, name).eq(control[name])
                 for name in ("map", "mode", "debt_bound", "hotter", "sleep")
@@ -134,23 +223,71 @@ class MemoryPlayer(Block):
         for p in range(config.ports):
             self._port(m, p, controller, device, control, noise)
 
-        status: Any = Signal(status_layout())
+        status: Any = Signal(status_layout(config))
         m.d.comb += [
             status.violations.eq(device.violations),
             status.late.eq(device.late),
             status.decayed.eq(device.decayed),
+            status.broken.eq(count.broken),
+            status.worst.eq(count.worst),
             status.asleep.eq(controller.asleep),
             status.ready.eq(controller.ready),
         ]
-        told: Any = Signal(status_layout())
-        extra = Signal()
+        told: Any = Signal(status_layout(config))
+        if config.codec:
+            self._house(m, platform, controller, control, status)
+        extra, refused = Signal(), Signal()
         m.d.sync += [told.eq(status), extra.eq(extra | controller.extra)]
-        m.d.comb += status.extra.eq(extra)
+        if config.merges:
+            m.d.sync += refused.eq(refused | controller.refused)
+        m.d.comb += [this.lost__valid.eq(controller.lost), this.lost__payload.eq(1)]
+        m.d.comb += [status.extra.eq(extra), status.refused.eq(refused)]
         m.d.comb += [
             this.status__payload.eq(status),
             this.status__valid.eq(status.as_value() != told.as_value()),
         ]
         return m
+
+    def _house(
+        self, m: Module, platform: object, controller: Any, control: Any, status: Any
+    ) -> None:
+        """Error log, and the scrubber as the last stream."""
+        config = self.config
+        this: Any = self
+        n = config.streams - 1
+        log, scrubber = ErrorLog(config), Scrubber(config)
+        m.submodules.log = place(log, platform)
+        m.submodules.scrubber = place(scrubber, platform)
+        run = scrubber.run
+        m.d.comb += [
+            controller.run_valid[n].eq(run.valid),
+            controller.run[n].eq(run.run),
+            run.ready.eq(controller.run_ready[n]),
+            scrubber.first.eq(0),
+            scrubber.last.eq(-1),
+            scrubber.fill.eq(this.control__valid & this.control__payload.fill),
+            *(getattr(scrubber, name).eq(control[name]) for name in ("repair", "interval")),
+            *(getattr(log, name).eq(getattr(controller, name)) for name in _TOLD),
+            status.filled.eq(scrubber.filled),
+            status.first.eq(log.first),
+            *(
+                status[name].eq(log.counts[ERRORS.index(name)])
+                for name in ("corrected", "uncorrectable", "poisoned")
+            ),
+        ]
+        for p in range(config.ports):
+            fetch, done = getattr(controller, f"fetch{p}"), getattr(controller, f"done{p}")
+            correction = getattr(controller, f"correction{p}")
+            late = Signal(name=f"scrubs_{p}")
+            m.d.sync += late.eq(fetch.valid & (fetch.stream == n))
+            m.d.comb += [
+                run.fetch[p].eq(fetch.valid & (fetch.stream == n)),
+                run.done[p].eq(done.valid & (done.stream == n)),
+                getattr(scrubber, f"correction{p}").eq(correction),
+                getattr(log, f"correction{p}").eq(correction),
+            ]
+            with m.If(late):
+                m.d.comb += getattr(controller, f"write{p}").eq(getattr(run, f"write{p}"))
 
     def _port(
         self, m: Module, p: int, controller: Any, device: DramDevice, control: Any, noise: Value
@@ -162,12 +299,14 @@ class MemoryPlayer(Block):
         fresh: Any = Signal(written_layout(config), name=f"fresh{p}")
         valid = Signal(name=f"fresh_valid{p}")
         m.d.sync += [
-            valid.eq(fetch.valid),
+            valid.eq(fetch.valid & (fetch.stream < users(config))),
             fresh.stream.eq(fetch.stream),
             fresh.write.data.eq(
                 Cat(noise ^ ((0x9E3779B9 * (2 * k + p + 1)) % 2**32) for k in range(words))
             ),
-            fresh.write.mask.eq(Mux(control.masked, noise * 0x5DEECE66D >> 7, -1)),
+            fresh.write.mask.eq(
+                Mux(control.masked.bit_select(fetch.stream, 1), noise * 0x5DEECE66D >> 7, -1)
+            ),
         ]
         m.d.comb += [
             write.eq(fresh.write),
@@ -179,11 +318,20 @@ class MemoryPlayer(Block):
         ]
         if config.organisation.mask:
             m.d.comb += device.write[p].mask.eq(out.mask)
+        if config.codec:
+            correction = getattr(controller, f"correction{p}")
+            found = correction.corrected | correction.uncorrectable
+            m.d.comb += [
+                device.write[p].check.eq(out.check),
+                back.check.eq(device.read[p].check),
+                getattr(self, f"correction{p}__valid").eq(found),
+                getattr(self, f"correction{p}__payload").eq(correction),
+            ]
         for name in ("response", "done"):
             told = getattr(controller, f"{name}{p}")
             payload = told if name == "response" else told.stream
             m.d.comb += [
-                getattr(self, f"{name}{p}__valid").eq(told.valid),
+                getattr(self, f"{name}{p}__valid").eq(told.valid & (told.stream < users(config))),
                 getattr(self, f"{name}{p}__payload").eq(payload),
             ]
 

@@ -30,6 +30,9 @@ class _Answer(Elaboratable):
             name = f"{op.name.lower()}_ok"
             m.d.comb += getattr(rows, name).eq(getattr(guard, name))
         m.d.comb += [guard.row.eq(rows.issue), rows.offer.eq(1), rows.offer_long.eq(1)]
+        if config.managed:  # at any time
+            for port in (rows.managed, rows.blocked):
+                m.d.comb += port.eq(free(m, banks, port.name))
         if config.slots > 1:
             m.d.comb += guard.row_at.eq(free(m, len(guard.row_at), "row_at"))
         self._accesses(m, rows, guard)

@@ -9,7 +9,19 @@ The commands of a cycle here are just those that the proofs of timing assume.
 
 from collections.abc import Iterable
 
-from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Elaboratable, Module, Mux, Signal
+from amaranth.hdl import (
+    Array,
+    Assert,
+    Assume,
+    Cat,
+    Const,
+    Cover,
+    Elaboratable,
+    Module,
+    Mux,
+    Signal,
+    Value,
+)
 from amaranth.lib import data
 
 from systolith.memory.hbm import column_sequencer, maintenance, row_sequencer
@@ -87,9 +99,18 @@ class _Legal(Elaboratable):
         config = self.config
         for block, names in (
             (rows, ["offer", "offer_long", "issued"]),
-            (rows, [f"{op.name.lower()}_ok" for op in (*_bank_ops(rows), *ALL_OPS)]),
+            (
+                rows,
+                [
+                    f"{op.name.lower()}_ok"
+                    for op in (*_bank_ops(rows), *ALL_OPS)
+                    if op is not Op.RFMPB
+                ],
+            ),
             (rows, ["pending", "wanted", "forced"] if rows.single else []),
+            (rows, ["managed", "blocked"] if config.managed else []),
             (columns, ["heads_valid", "map"]),
+            (columns, ["merging", "merge_ready"] if config.merges else []),
             (columns, [f"{n}{p}" for p in range(config.ports) for n in _PORT]),
             (upkeep, ["refresh", "sleep"]),
         ):
@@ -100,6 +121,8 @@ class _Legal(Elaboratable):
         for n in range(config.streams):
             head = data.View(layout, free(m, layout.size, f"head_{n}"))
             m.d.comb += [columns.heads[n].eq(head), Assume(head.count != 0)]
+            if config.merges:
+                m.d.comb += Assume(~head.partial | (head.write & (head.count == 1)))
         m.d.comb += [
             Assume(columns.map < len(config.maps)),
             rows.hold.eq(upkeep.hold),
@@ -143,7 +166,7 @@ class _Legal(Elaboratable):
         with m.If(row.valid & ((row.op == Op.SRE) | (row.op == Op.SRX))):
             m.d.sync += asleep.eq(row.op == Op.SRE)
         idle = Cat(row.op == op for op in (Op.REFAB, Op.MRS, Op.SRE)).any()
-        shut = Cat(row.op == op for op in (Op.ACT, Op.REFPB)).any()
+        shut = Cat(row.op == op for op in (Op.ACT, Op.REFPB, Op.RFMPB)).any()
         known = [*_bank_ops(rows), *ALL_OPS]
         rules = [
             rows.offer,
@@ -157,12 +180,17 @@ class _Legal(Elaboratable):
             (row.op != Op.PRE) | ((row.banks & ~opened) == 0),
             (row.op != Op.ACT) | ((row.banks & ~rows.valid) == 0),
         ]
+        if self.config.managed:
+            rules += [
+                (row.op != Op.RFMPB) | ((row.banks & ~rows.managed) == 0),
+                (row.op != Op.ACT) | ((row.banks & rows.blocked) == 0),
+            ]
         if rows.single:
             done = Mux(row.valid & (row.op == Op.REFPB), row.banks, 0)
             m.d.comb += Assert(rows.done == done)
             rules.append((row.op != Op.REFPB) | ((row.banks & ~rows.pending) == 0))
         for op in known:
-            ok = getattr(rows, f"{op.name.lower()}_ok")
+            ok = rows.refpb_ok if op is Op.RFMPB else getattr(rows, f"{op.name.lower()}_ok")
             rules.append((row.op != op) | (((row.banks if op in PER_BANK else 1) & ~ok) == 0))
             if rows.single or op is not Op.PRE:  # others are closed all at once or by themselves
                 m.d.comb += Cover(row.valid & (row.op == op))
@@ -186,12 +214,22 @@ class _Legal(Elaboratable):
             ok = Mux(issue.write, getattr(columns, f"write_ok{p}"), getattr(columns, f"read_ok{p}"))
             owned = Cat(visit.owner == access.stream for visit in visits)
             head = Array(columns.heads[n] for n in range(config.streams))[access.stream]
+            ends: Value = Const(-1, config.banks)  # a read before a write in part closes nothing
+            if config.merges:
+                part = access.partial
+                ends = (~part | access.write).replicate(config.banks)
+                m.d.comb += [
+                    Assert(~issue.valid | (part == (head.partial & (p == 0)))),
+                    Assert(~(issue.valid & part & issue.write) | columns.merge_ready),
+                    Assert(~(issue.valid & part & ~issue.write) | ~columns.merge_ready),
+                ]
             rules = [
                 getattr(columns, f"offer{p}"),
-                columns.heads_valid.bit_select(access.stream, 1) & (head.write == issue.write),
+                columns.heads_valid.bit_select(access.stream, 1),
+                (head.write == issue.write) | (access.partial if config.merges else 0),
                 issue.banks == (1 << number)[: config.banks],
                 (issue.banks & ~(opened & owned & ok & ~busy)) == 0,
-                issue.auto == (issue.banks & rows.final).any(),
+                issue.auto == (issue.banks & rows.final & ends).any(),
                 (access.write == issue.write) & (access.auto == issue.auto),
             ]
             m.d.comb += [
@@ -215,7 +253,8 @@ _PORT = ("offer", "read_ok", "write_ok")
 
 
 def _bank_ops(rows: RowSequencer) -> list[Op]:
-    return [op for op in BANK_OPS if rows.single or op is not Op.REFPB]
+    single = [op for op in BANK_OPS if rows.single or op is not Op.REFPB]
+    return [*single, *([Op.RFMPB] if rows.config.managed else [])]
 
 
 def legal_commands(config: ControllerConfig, mutants: Iterable[Mutant] = ()) -> str:
@@ -223,8 +262,9 @@ def legal_commands(config: ControllerConfig, mutants: Iterable[Mutant] = ()) -> 
 
     Activations and refreshes go to closed banks, accesses to the row and on behalf of the owner
     of the first visit of an open one; refreshes of all banks, mode registers and self-refresh
-    find every bank closed. No column command meets a row command of its bank in a cycle; two
-    column commands have one direction, one stack, and different bank groups.
+    find every bank closed. Only banks that are due are managed, and none that has to be before is
+    activated. What is read to be written leaves its row open. No column command meets a row command
+    of its bank in a cycle; two have one direction, one stack, and different bank groups.
 
     Parameters
     ----------

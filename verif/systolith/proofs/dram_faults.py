@@ -41,7 +41,7 @@ FAULTS: list[tuple[str, str, type, str, str]] = [
         "~self.open & self.refpb_ok",
     ),
     ("banks-1", "owner ignored", ColumnSequencer, " & (owner == stream)", ""),
-    ("banks-1", "direction ignored", ColumnSequencer, " & (head.write == writing)", ""),
+    ("banks-1", "direction ignored", ColumnSequencer, " & (writes[n] == writing)", ""),
     (
         "banks-1",
         "open banks while all are refreshed",

@@ -43,9 +43,10 @@ __all__ = ["GuardRules", "guard_rules", "shortened", "stated"]
 
 
 def stated(config: ControllerConfig) -> list[Rule]:
-    """Rules whose commands the controller issues; refresh management it never does."""
+    """Rules whose commands the controller issues; management of all banks it never does."""
     single = config.timing.rfc_pb is not None
     issued = {op for op in (*BANK_OPS, *ALL_OPS) if single or op is not Op.REFPB} | COLUMN
+    issued |= {Op.RFMPB} if config.managed else set()
     return [rule for rule in config.rules if rule.first & issued and rule.then & issued]
 
 
@@ -111,8 +112,10 @@ def _row(m: Module, guard: Guard) -> Issue:
     op = free(m, len(guard.row.op), "row_op")
     single = (banks != 0) & ((banks & (banks - 1)) == 0)
     allowed: Value = Const(0)
-    for known in guard.bank_ops:
-        ok = getattr(guard, f"{known.name.lower()}_ok")
+    bank_ops = [*guard.bank_ops, *([Op.RFMPB] if config.managed else [])]
+    for known in bank_ops:
+        # Management is allowed when a refresh is.
+        ok = guard.refpb_ok if known is Op.RFMPB else getattr(guard, f"{known.name.lower()}_ok")
         allowed |= (op == known) & single & ((banks & ~ok) == 0)
     for known in ALL_OPS:
         allowed |= (op == known) & (banks == 0) & getattr(guard, f"{known.name.lower()}_ok")
@@ -127,7 +130,7 @@ def _row(m: Module, guard: Guard) -> Issue:
     return Issue(
         valid=valid,
         slot=slot,
-        ops={known: op == known for known in (*guard.bank_ops, *ALL_OPS)},
+        ops={known: op == known for known in (*bank_ops, *ALL_OPS)},
         banks=banks | Mux(single, 0, (1 << config.banks) - 1),
         column=False,
     )

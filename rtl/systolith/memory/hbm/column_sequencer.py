@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -14,12 +14,18 @@ from systolith.memory.hbm.picking import oldest_of
 from systolith.memory.hbm.run_queue import head_layout
 from systolith.memory.hbm.walker import bank_of
 
-__all__ = ["ColumnSequencer", "access_layout"]
+__all__ = ["ColumnSequencer", "access_layout", "moves"]
 
 
 def access_layout(config: ControllerConfig) -> data.StructLayout:
-    """An atom that moves: where it is, whose it is, whether it is the last one of its run."""
+    """An atom that moves: where it is, whose it is, whether it is the last one of its run.
+
+    ``partial`` if it belongs to a partial run, which is read before it is written. With ECC also
+    the address.
+    """
     widths = config.maps[0].widths
+    partial = {"partial": 1} if config.merges else {}
+    atom = {"atom": config.atom_bits} if config.codec else {}
     return PackedStruct(
         {
             "valid": 1,
@@ -31,8 +37,16 @@ def access_layout(config: ControllerConfig) -> data.StructLayout:
             "column": max(1, widths["column"]),
             "stream": config.stream_bits,
             "last": 1,
+            **partial,
+            **atom,
         }
     )
+
+
+def moves(config: ControllerConfig, access: data.View) -> Value:
+    """Whether an atom moves for its run: not if it is read only to be written."""
+    only_read = access.partial & ~access.write if config.merges else Const(0)
+    return access.valid & ~only_read
 
 
 class ColumnSequencer(Block):
@@ -47,6 +61,10 @@ class ColumnSequencer(Block):
     With two ports the second one prefers the next atom of the first one's stream, and leaves out
     the first one's bank group and other stacks: those are not timed within a cycle.
 
+    A partial run has its turn when it is the oldest of all: its atom is read on the first port,
+    and written once the old data is there. The visit goes on until then, so nobody else comes
+    between.
+
     Parameters
     ----------
     config : ControllerConfig
@@ -60,10 +78,12 @@ class ColumnSequencer(Block):
         Atoms of each stream that move.
     map : In
         Number of the address map.
+    merging, merge_ready : In(1)
+        Only with ``config.merges``: an atom is read to be written in part; its old data is there.
     usable, owner, final : In(banks), In(array), In(banks)
         Rows that are open and may be accessed, whose they are, which have one access left.
     access : Out(banks)
-        Accesses of this cycle.
+        Accesses of this cycle, for which a visit was made.
     offer0, read_ok0, write_ok0, ... : In
         Slots that are offered, and what timing allows in them, for each port.
     issue0, access0, ... : Out(column_issue), Out(access_layout)
@@ -78,6 +98,8 @@ class ColumnSequencer(Block):
     heads: data.View
     moved: data.View
     map: Signal
+    merging: Signal
+    merge_ready: Signal
     usable: Signal
     owner: data.View
     final: Signal
@@ -103,6 +125,8 @@ class ColumnSequencer(Block):
             "oldest_open": Out(1),
             "oldest_bank": Out(range(max(2, config.banks))),
         }
+        if config.merges:
+            members |= {"merging": In(1), "merge_ready": In(1)}
         for p in range(config.ports):
             members |= {
                 f"offer{p}": In(1),
@@ -123,10 +147,17 @@ class ColumnSequencer(Block):
             m, [(self.heads_valid[n], h.turn) for n, h in enumerate(heads)], "oldest_head"
         )
         writing = Signal()
+        partial: list[Value] = [Const(0) for _ in heads]
+        writes: list[Value] = [h.write for h in heads]
+        if config.merges:
+            partial = [h.partial for h in heads]
+            for n, head in enumerate(heads):
+                writes[n] = Signal(name=f"writes_{n}")
+                m.d.comb += writes[n].eq(head.write & (~head.partial | self.merge_ready))
         m.d.sync += [
             self.unfinished.eq(valid),
             self.oldest.eq(key),
-            writing.eq(Array(h.write for h in heads)[at]),
+            writing.eq(Array(writes)[at]),
             self.oldest_open.eq(self._ready(self.usable, Array(places)[at], at)),
             self.oldest_bank.eq(Array(places)[at].number),
         ]
@@ -138,7 +169,10 @@ class ColumnSequencer(Block):
             m.d.comb += usable.eq(self.usable & right)
             entries = []
             for n, head in enumerate(heads):
-                ready = self._ready(usable, places[n], n) & (head.write == writing)
+                ready = self._ready(usable, places[n], n) & (writes[n] == writing)
+                if config.merges:
+                    mine = self.unfinished & (head.turn == self.oldest)
+                    ready &= ~partial[n] | (mine & ~(self.merging & ~self.merge_ready) & (p == 0))
                 for picked, stream in taken:
                     other = Array(places)[stream]
                     apart = (other.group != places[n].group) & (other.sid == places[n].sid)
@@ -149,6 +183,8 @@ class ColumnSequencer(Block):
             left = Array(h.count for h in heads)[stream]
             m.d.comb += where.eq(Array(places)[stream])
             last: Value = left == 1
+            address = Signal(config.atom_bits, name=f"address{p}")
+            m.d.comb += address.eq(Array(h.atom for h in heads)[stream])
             if p:
                 first_ok, first = taken[0]
                 head = Array(heads)[first]
@@ -166,27 +202,38 @@ class ColumnSequencer(Block):
                 )
                 chosen = Signal.like(stream, name="chosen")
                 with m.If(goes_on):
-                    m.d.comb += where.eq(place)
+                    m.d.comb += [where.eq(place), address.eq(atom)]
                 m.d.comb += chosen.eq(Mux(goes_on, first, stream))
                 last = Mux(goes_on, head.count == 2, last)
                 any_ready, stream = any_ready | goes_on, chosen
             picked = Signal(name=f"picked{p}")
             m.d.comb += picked.eq(any_ready & getattr(self, f"offer{p}"))
             taken.append((picked, stream))
+            access = getattr(self, f"access{p}")
+            if config.merges:
+                m.d.comb += access.partial.eq(Array(partial)[stream] & (p == 0))
+            if config.codec:
+                m.d.comb += access.atom.eq(address)
             self._issue(m, p, picked, stream, where, last, writing)
 
         m.d.comb += [
             self.access.eq(
                 Cat(
                     Cat(
-                        getattr(self, f"issue{p}").valid & getattr(self, f"issue{p}").banks[b]
+                        moves(config, getattr(self, f"access{p}"))
+                        & getattr(self, f"issue{p}").banks[b]
                         for p in range(config.ports)
                     ).any()
                     for b in range(config.banks)
                 )
             ),
             *(
-                self.moved[n].eq(sum(ok & (stream == n) for ok, stream in taken))
+                self.moved[n].eq(
+                    sum(
+                        moves(config, getattr(self, f"access{p}")) & (stream == n)
+                        for p, (_, stream) in enumerate(taken)
+                    )
+                )
                 for n in range(config.streams)
             ),
         ]
@@ -215,7 +262,8 @@ class ColumnSequencer(Block):
         writing: Value,
     ) -> None:
         issue, access = getattr(self, f"issue{port}"), getattr(self, f"access{port}")
-        auto = self.final.bit_select(where.number, 1)
+        final = self.final.bit_select(where.number, 1)
+        auto = final & ~(access.partial & ~writing) if self.config.merges else final
         m.d.comb += [
             issue.valid.eq(picked),
             issue.write.eq(writing),

@@ -10,12 +10,15 @@ from pydantic.dataclasses import dataclass
 
 from systolith.array.geometry import STRICT, power_of_two
 from systolith.array.packed import PackedStruct
+from systolith.memory.ecc_code import AtomEcc
 from systolith.memory.hbm.address_map import AddressMap, default_maps
 from systolith.memory.hbm.commands import Address
 from systolith.memory.hbm.parts import Organisation
 from systolith.memory.hbm.timing import Rule, Timing, rules
 
-__all__ = ["LEAD", "ControllerConfig"]
+__all__ = ["LEAD", "ControllerConfig", "EccKind"]
+
+EccKind = Literal["none", "sideband-72", "word-266-poison"]
 
 LEAD = 3
 """Fabric clocks from a decision to its command at the boundary."""
@@ -45,6 +48,9 @@ class ControllerConfig:
         Rows that are announced before they are needed; see :attr:`ahead`.
     debt
         Most that a refresh may be late, in intervals of refreshes (reset value).
+    ecc
+        What is stored beside each atom, of 32 bytes: one of
+        :data:`~systolith.memory.ecc_code.ATOM_KINDS`, or none.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "memory"
@@ -56,6 +62,7 @@ class ControllerConfig:
     visits: Annotated[int, Field(strict=True, ge=1, le=64)] = 4
     look_ahead: Annotated[int, Field(strict=True, ge=1, le=64)] = 12
     debt: Annotated[int, Field(strict=True, ge=2, le=8)] = 4
+    ecc: EccKind = "none"
 
     @model_validator(mode="after")
     def _check(self) -> "ControllerConfig":
@@ -69,6 +76,10 @@ class ControllerConfig:
             raise ValueError(f"slots must be 1 for SDR, not {self.slots}")
         if self.slots > 1 and self.timing["ccd_s"] != 2:
             raise ValueError(f"slots must be 1 unless ccd_s is 2, not {self.slots}")
+        if self.ecc != "none" and self.timing.generation == "sdr":
+            raise ValueError(f"ecc must be none for SDR, which has no room for it, not {self.ecc}")
+        if self.ecc != "none" and shape.atom != 32:
+            raise ValueError(f"ecc must be none for atoms of {shape.atom} bytes, not {self.ecc}")
         return self
 
     @cached_property
@@ -80,6 +91,26 @@ class ControllerConfig:
     def maps(self) -> tuple[AddressMap, ...]:
         """Address maps to choose from at run time."""
         return default_maps(self.organisation)
+
+    @property
+    def codec(self) -> AtomEcc | None:
+        """Of the atoms, if there is one."""
+        return None if self.ecc == "none" else AtomEcc(kind=self.ecc)
+
+    @property
+    def check_bits(self) -> int:
+        """Stored beside each atom."""
+        return self.codec.check_bits if self.codec else 0
+
+    @property
+    def managed(self) -> bool:
+        """Whether the memory has refresh management."""
+        return self.timing.generation == "hbm3"
+
+    @property
+    def merges(self) -> bool:
+        """Whether an atom that is written in part has to be read first."""
+        return self.codec is not None or not self.organisation.mask
 
     @property
     def banks(self) -> int:
@@ -149,8 +180,13 @@ class ControllerConfig:
 
     @property
     def run(self) -> data.StructLayout:
-        """A run: direction, address of its first atom, number of atoms."""
-        return PackedStruct({"write": 1, "atom": self.atom_bits, "count": self.run_bits})
+        """A run: direction, address of its first atom, number of atoms.
+
+        With :attr:`merges` also whether it is ``partial``: one atom of which some bytes are
+        written. The mask of any other is full.
+        """
+        partial = {"partial": 1} if self.merges else {}
+        return PackedStruct({"write": 1, "atom": self.atom_bits, "count": self.run_bits, **partial})
 
     @property
     def visit(self) -> data.StructLayout:

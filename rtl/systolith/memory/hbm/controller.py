@@ -4,37 +4,35 @@ from amaranth.hdl import Array, Cat, Module, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from systolith.array.packed import PackedArray, PackedStruct
+from systolith.array.packed import PackedArray
 from systolith.hierarchy import Block, place
 from systolith.memory.hbm.bank_queue import BankQueue
 from systolith.memory.hbm.boundary import column_command, row_command
-from systolith.memory.hbm.column_sequencer import ColumnSequencer
+from systolith.memory.hbm.column_sequencer import ColumnSequencer, moves
 from systolith.memory.hbm.commands import Op
 from systolith.memory.hbm.config import LEAD, ControllerConfig
 from systolith.memory.hbm.counters import COUNTER_BITS, COUNTERS, Counters
+from systolith.memory.hbm.data_path import (
+    DataPath,
+    back_layout,
+    correction_layout,
+    late,
+    named_layout,
+    response_layout,
+    sent_layout,
+    write_layout,
+)
 from systolith.memory.hbm.guard import Guard
 from systolith.memory.hbm.maintenance import Maintenance
+from systolith.memory.hbm.management import ACTIVATION_BITS, Management
 from systolith.memory.hbm.picking import first_of
 from systolith.memory.hbm.refresh import Refresh
-from systolith.memory.hbm.returns import MOST_LATENCY, Returns, return_layout
+from systolith.memory.hbm.returns import MOST_LATENCY
 from systolith.memory.hbm.row_sequencer import RowSequencer
 from systolith.memory.hbm.run_queue import RunQueue
 from systolith.memory.hbm.walker import Walker
 
-__all__ = ["Controller", "response_layout", "write_layout"]
-
-
-def write_layout(config: ControllerConfig) -> data.StructLayout:
-    """Data of a write, and one bit for each byte that is written."""
-    atom = config.organisation.atom
-    return PackedStruct({"data": 8 * atom, "mask": atom})
-
-
-def response_layout(config: ControllerConfig) -> data.StructLayout:
-    """An atom that was read; ``lost`` if the memory did not deliver it, its data then is random."""
-    return PackedStruct(
-        {**dict(return_layout(config).members), "lost": 1, "data": 8 * config.organisation.atom}
-    )
+__all__ = ["Controller"]
 
 
 class Controller(Block):
@@ -67,6 +65,8 @@ class Controller(Block):
         Run-time registers: number of the address map (stable while there are runs), refresh mode,
         see :class:`~systolith.memory.hbm.refresh.Refresh`, self-refresh, latency of read data
         from the boundary and back, in fabric clocks.
+    threshold, most : In(10)
+        HBM3: see :class:`~systolith.memory.hbm.management.Management`.
     ready, asleep : Out(1)
         The memory is up; in self-refresh.
     row_offer, long_offer, column_offer : In(slots)
@@ -75,12 +75,16 @@ class Controller(Block):
         commands are ``ccd_s`` apart.
     row, column : Out(array of row_command), Out(array of column_command)
         The boundary, one of each per slot.
-    data0, ... : Out(write_layout)
+    data0, ... : Out(sent_layout)
         Data of the write in the slots of a port.
-    back0, ... : In
-        ``valid, data``: read data from the memory, in order for each port.
-    extra : Out(1)
-        Read data came that nothing waited for.
+    back0, ... : In(back_layout)
+        Read data from the memory, in order for each port.
+    lost, extra : Out(1)
+        Read data did not come when it was due; came though nothing waited for it.
+    correct, correction0, ... : In(1), Out(correction_layout)
+        With ECC, see :class:`~systolith.memory.hbm.data_path.DataPath`.
+    refused : Out(1)
+        Only if the controller merges: a write could not be done as asked, see there.
     clear, counters : In(1), Out
         See :class:`~systolith.memory.hbm.counters.Counters`.
     debt_max, balance : Out
@@ -96,6 +100,8 @@ class Controller(Block):
     hotter: Signal
     sleep: Signal
     latency: Signal
+    threshold: Signal
+    most: Signal
     ready: Signal
     asleep: Signal
     row_offer: Signal
@@ -103,7 +109,10 @@ class Controller(Block):
     column_offer: Signal
     row: data.View
     column: data.View
+    lost: Signal
     extra: Signal
+    correct: Signal
+    refused: Signal
     clear: Signal
     counters: data.View
     debt_max: Signal
@@ -113,6 +122,7 @@ class Controller(Block):
         self.config = config
         slots, streams = config.slots, config.streams
         shape = config.organisation
+        managed = {name: In(ACTIVATION_BITS) for name in ("threshold", "most")}
         members = {
             "run_valid": In(streams),
             "run_ready": Out(streams),
@@ -123,6 +133,7 @@ class Controller(Block):
             "hotter": In(2),
             "sleep": In(1),
             "latency": In(range(MOST_LATENCY + 1)),
+            **(managed if config.managed else {}),
             "ready": Out(1),
             "asleep": Out(1),
             "row_offer": In(slots),
@@ -130,22 +141,28 @@ class Controller(Block):
             "column_offer": In(slots),
             "row": Out(PackedArray(row_command(shape), slots)),
             "column": Out(PackedArray(column_command(shape), slots)),
+            "lost": Out(1),
             "extra": Out(1),
             "clear": In(1),
             "counters": Out(PackedArray(COUNTER_BITS, len(COUNTERS))),
             "debt_max": Out(Refresh.age_width(config)),
             "balance": Out(Refresh.age_width(config) + 1),
         }
-        named = PackedStruct({"valid": 1, "stream": config.stream_bits})
+        if config.codec:
+            members |= {"correct": In(1)}
+        if config.merges:
+            members |= {"refused": Out(1)}
         for p in range(config.ports):
             members |= {
-                f"fetch{p}": Out(named),
+                f"fetch{p}": Out(named_layout(config)),
                 f"write{p}": In(write_layout(config)),
                 f"response{p}": Out(response_layout(config)),
-                f"done{p}": Out(named),
-                f"data{p}": Out(write_layout(config)),
-                f"back{p}": In(PackedStruct({"valid": 1, "data": 8 * shape.atom})),
+                f"done{p}": Out(named_layout(config)),
+                f"data{p}": Out(sent_layout(config)),
+                f"back{p}": In(back_layout(config)),
             }
+            if config.codec:
+                members |= {f"correction{p}": Out(correction_layout(config))}
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
@@ -157,7 +174,7 @@ class Controller(Block):
         guard, refresh, maintenance = Guard(config), Refresh(config), Maintenance(config)
         runs = [RunQueue(config) for _ in streams]
         queues = [BankQueue(config) for _ in banks]
-        returns = [Returns(config) for _ in ports]
+        paths = [DataPath(config, merging=config.merges and p == 0) for p in ports]
         counters = Counters(config)
         for name, block in (
             ("walker", walker),
@@ -169,7 +186,7 @@ class Controller(Block):
             ("counters", counters),
             *((f"runs_{n}", b) for n, b in enumerate(runs)),
             *((f"bank_{n}", b) for n, b in enumerate(queues)),
-            *((f"returns_{n}", b) for n, b in enumerate(returns)),
+            *((f"data_{n}", b) for n, b in enumerate(paths)),
         ):
             m.submodules[name] = place(block, platform)
 
@@ -208,7 +225,9 @@ class Controller(Block):
             ]
         m.d.comb += rows.access.eq(columns.access)
         moved = Signal(config.due_bits)
-        m.d.sync += moved.eq(moved + sum(getattr(columns, f"access{p}").valid for p in ports))
+        m.d.sync += moved.eq(
+            moved + sum(moves(config, getattr(columns, f"access{p}")) for p in ports)
+        )
         m.d.comb += [rows.issued.eq(moved), walker.issued.eq(moved)]
 
         # Timing.
@@ -251,6 +270,15 @@ class Controller(Block):
                 rows.forced.eq(refresh.forced),
                 refresh.done.eq(rows.done),
             ]
+        if config.managed:
+            m.submodules.management = place(management := Management(config), platform)
+            m.d.comb += [
+                management.threshold.eq(self.threshold),
+                management.most.eq(self.most),
+                management.row.eq(rows.issue),
+                rows.managed.eq(management.due),
+                rows.blocked.eq(management.blocked),
+            ]
         m.d.comb += [
             counters.clear.eq(self.clear),
             counters.row.eq(rows.issue),
@@ -269,7 +297,7 @@ class Controller(Block):
         self._column_out(m, guard, columns)
         if config.timing.generation == "sdr":
             m.d.comb += rows.column_busy.eq(columns.access0.valid)
-        self._data(m, columns, returns)
+        self._data(m, columns, paths)
         return m
 
     def _row_out(self, m: Module, guard: Guard, rows: RowSequencer) -> None:
@@ -299,7 +327,7 @@ class Controller(Block):
             m.d.comb += word.eq(command)
             if config.slots > 1:
                 m.d.comb += word.valid.eq(command.valid & (at == s))
-            m.d.comb += self.row[s].eq(_late(m, word, f"row_{s}", LEAD))
+            m.d.comb += self.row[s].eq(late(m, word, f"row_{s}", LEAD))
 
     def _column_out(self, m: Module, guard: Guard, columns: ColumnSequencer) -> None:
         """The column commands of this cycle, each in the first slot of its port's share."""
@@ -324,44 +352,36 @@ class Controller(Block):
                     word.op.eq(_operation(access)),
                     *(word[f].eq(access[f]) for f in ("sid", "group", "bank", "column")),
                 ]
-                m.d.comb += self.column[s].eq(_late(m, word, f"column_{s}", LEAD))
+                m.d.comb += self.column[s].eq(late(m, word, f"column_{s}", LEAD))
 
-    def _data(self, m: Module, columns: ColumnSequencer, returns: list[Returns]) -> None:
-        """Data of writes arrive with their commands; reads are known by the time they take."""
-        for p, line in enumerate(returns):
-            access = getattr(columns, f"access{p}")
-            fetch, done = getattr(self, f"fetch{p}"), getattr(self, f"done{p}")
-            back, response = getattr(self, f"back{p}"), getattr(self, f"response{p}")
-            m.d.sync += [
-                fetch.valid.eq(access.valid & access.write),
-                fetch.stream.eq(access.stream),
-                done.valid.eq(access.valid & access.write & access.last),
-                done.stream.eq(access.stream),
-                getattr(self, f"data{p}").eq(getattr(self, f"write{p}")),
-            ]
-            issued = Signal(return_layout(self.config), name=f"issued_{p}")
+    def _data(self, m: Module, columns: ColumnSequencer, paths: list[DataPath]) -> None:
+        for p, path in enumerate(paths):
             m.d.comb += [
-                issued.valid.eq(access.valid & ~access.write),
-                issued.stream.eq(access.stream),
-                issued.last.eq(access.last),
-                line.issued.eq(_late(m, issued, f"issued_{p}", LEAD)),
-                line.latency.eq(self.latency),
-                line.valid.eq(back.valid),
+                path.access.eq(getattr(columns, f"access{p}")),
+                path.write.eq(getattr(self, f"write{p}")),
+                path.back.eq(getattr(self, f"back{p}")),
+                path.latency.eq(self.latency),
+                *(
+                    getattr(self, f"{name}{p}").eq(getattr(path, name))
+                    for name in ("fetch", "done", "response")
+                ),
+                getattr(self, f"data{p}").eq(path.sent),
             ]
-            m.d.sync += [
-                response.data.eq(back.data),
-                response.lost.eq(line.lost),
-                *(response[f].eq(line.back[f]) for f in ("valid", "stream", "last")),
+            if self.config.codec:
+                m.d.comb += [
+                    path.correct.eq(self.correct),
+                    getattr(self, f"correction{p}").eq(path.correction),
+                ]
+        m.d.comb += [
+            self.lost.eq(Cat(path.lost for path in paths).any()),
+            self.extra.eq(Cat(path.extra for path in paths).any()),
+        ]
+        if self.config.merges:
+            m.d.comb += [
+                columns.merging.eq(paths[0].busy),
+                columns.merge_ready.eq(paths[0].ready),
+                self.refused.eq(Cat(path.refused for path in paths).any()),
             ]
-        m.d.sync += self.extra.eq(Cat(line.extra for line in returns).any())
-
-
-def _late(m: Module, word: Value, name: str, clocks: int) -> Value:
-    for n in range(clocks):
-        register = Signal(word.shape(), name=f"{name}_late_{n}")
-        m.d.sync += register.eq(word)
-        word = register
-    return word
 
 
 def _operation(access: data.View) -> Value:

@@ -25,6 +25,7 @@ COUNTERS = (
     "precharges",
     "bank_refreshes",
     "all_refreshes",
+    "managements",
     "stall_idle",
     "stall_maintenance",
     "stall_refresh",
@@ -111,6 +112,7 @@ class Counters(Block):
             "precharges": {Op.PRE, Op.PREA},
             "bank_refreshes": {Op.REFPB},
             "all_refreshes": {Op.REFAB},
+            "managements": {Op.RFMPB},
         }
         for n, name in enumerate(COUNTERS):
             step: Value

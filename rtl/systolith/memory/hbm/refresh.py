@@ -30,13 +30,14 @@ def forced_margin(config: ControllerConfig) -> int:
 
     One bank needs its row closed, tRC at most behind its activation and as long behind a write,
     and then tRP; with all banks of a round due, their refreshes are tRREFD apart. The terms of
-    one command slot in four are on top.
+    one command slot in four are on top, and the bank may just have begun to be managed.
     """
     t = config.timing
     close = t["rc"] + t["cwl"] + t["burst"] + t["wr"] + t["rp"]
     if t.rfc_pb is None:
         return close + 16 * config.slots
-    return close + config.banks * (t["rrefd"] + 4 + (t.ppd or 0)) + 64
+    managed = t.rfc_pb if config.managed else 0
+    return close + config.banks * (t["rrefd"] + 4 + (t.ppd or 0)) + 64 + managed
 
 
 class Refresh(Block):

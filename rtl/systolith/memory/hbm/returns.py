@@ -16,8 +16,13 @@ MOST_LATENCY = 63
 
 
 def return_layout(config: ControllerConfig) -> data.StructLayout:
-    """Whose a returning atom is, and whether it is the last one of its run."""
-    return PackedStruct({"valid": 1, "stream": config.stream_bits, "last": 1})
+    """Whose a returning atom is, and whether it is the last one of its run.
+
+    ``partial`` if it is read to be written; with ECC also its address.
+    """
+    partial = {"partial": 1} if config.merges else {}
+    atom = {"atom": config.atom_bits} if config.codec else {}
+    return PackedStruct({"valid": 1, "stream": config.stream_bits, "last": 1, **partial, **atom})
 
 
 class Returns(Block):

@@ -23,7 +23,8 @@ class RowSequencer(Block):
     2. Precharge of a bank whose refresh is forced.
     3. Refresh of one bank: one that no stream needs before it would be ready again; if refreshes
        are wanted or forced, any that is closed.
-    4. Activation for the bank whose first visit is due first.
+    4. Management of a bank that is due, in the same way; at once if it may not be activated first.
+    5. Activation for the bank whose first visit is due first.
 
     Members
     -------
@@ -45,6 +46,8 @@ class RowSequencer(Block):
         A command to all banks, which is issued when ``asked`` is set.
     pending, wanted, forced, done : In, In, In, Out
         Refresh of single banks, see :class:`~systolith.memory.hbm.refresh.Refresh`.
+    managed, blocked : In(banks)
+        Banks that should be managed, that must not be activated before; HBM3 only.
     issue, issue_row : Out(row_issue), Out
         What is issued; the row, or the value of a mode register.
     issue_bank : Out
@@ -85,6 +88,8 @@ class RowSequencer(Block):
     open: Signal
     refreshing: Signal
     column_busy: Signal
+    managed: Signal
+    blocked: Signal
 
     def __init__(self, config: ControllerConfig) -> None:
         self.config = config
@@ -112,6 +117,7 @@ class RowSequencer(Block):
                 "pre_ok": In(banks),
                 **{f"{op.name.lower()}_ok": In(1) for op in ALL_OPS},
                 **(single if self.single else {}),
+                **({"managed": In(banks), "blocked": In(banks)} if config.managed else {}),
                 "hold": In(1),
                 "ask": In(1),
                 "ask_op": In(_OP),
@@ -141,9 +147,14 @@ class RowSequencer(Block):
             must = Mux(self.forced, self.pending, 0)[:banks]
             shut = closing & self.open & self.pre_ok
             candidates.append((Op.PRE, shut.any() & ~self.hold, first_of(m, shut, "shut")))
-            candidates.append(self._refresh(m))
+            far = self._far(m)
+            candidates.append(self._refresh(m, far))
+            if config.managed:
+                candidates.append(self._manage(m, far, must))
         ready = Signal(banks)
         m.d.comb += ready.eq(self.valid & ~self.open & self.act_ok & ~must)
+        if config.managed:
+            m.d.comb += ready.eq(self.valid & ~self.open & self.act_ok & ~must & ~self.blocked)
         any_ready, _, opening = oldest_of(
             m, [(ready[b], self.due[b]) for b in range(banks)], "opening"
         )
@@ -179,9 +190,8 @@ class RowSequencer(Block):
         closes = Mux(self.issue.valid & (self.issue.op == Op.PRE), self.issue.banks, 0)[:banks]
         remain = self.open & ~closes & ~(self.access & self.final)
         shut_all = self.issue.valid & (self.issue.op == Op.PREA)
-        refreshed = Mux(
-            self.issue.op == Op.REFAB, -1, Mux(self.issue.op == Op.REFPB, self.issue.banks, 0)
-        )
+        single = (self.issue.op == Op.REFPB) | (self.issue.op == Op.RFMPB)
+        refreshed = Mux(self.issue.op == Op.REFAB, -1, Mux(single, self.issue.banks, 0))
         refreshed = Mux(self.issue.valid, refreshed, 0)[:banks]
         m.d.sync += [
             self.open.eq(Mux(shut_all, 0, remain | opens)),
@@ -191,13 +201,24 @@ class RowSequencer(Block):
         m.d.comb += self.usable.eq(self.open & ~closing & ~Cat([self.hold] * banks))
         return m
 
-    def _refresh(self, m: Module) -> tuple[Op, Value, Signal]:
+    def _far(self, m: Module) -> Signal:
+        """Banks that no stream needs before they would be ready again after a refresh."""
         config = self.config
         far = Signal(config.banks)
         for b in range(config.banks):
             # Due in so many atoms, or later than all that is queued: wraps are far away.
             due_at = (self.issued + config.shadow)[: config.due_bits]
             m.d.comb += far[b].eq(~self.valid[b] | ~before(self.due[b], due_at))
+        return far
+
+    def _manage(self, m: Module, far: Signal, must: Value) -> tuple[Op, Value, Signal]:
+        able = Signal(self.config.banks, name="manageable")
+        shut = ~self.open & ~must & self.refpb_ok
+        m.d.comb += able.eq(self.managed & shut & (far | self.blocked))
+        return Op.RFMPB, able.any() & ~self.hold, first_of(m, able, "manage")
+
+    def _refresh(self, m: Module, far: Signal) -> tuple[Op, Value, Signal]:
+        config = self.config
         able = Signal(config.banks)
         m.d.comb += able.eq(self.pending & ~self.open & self.refpb_ok)
         easy = able & far

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from systolith.array.packed import PackedArray, PackedStruct
 from systolith.hierarchy import Block
 from systolith.memory.hbm.config import ControllerConfig
-from systolith.memory.hbm.controller import write_layout
+from systolith.memory.hbm.data_path import write_layout
 from systolith.memory.hbm.picking import round_robin
 
 __all__ = ["Traffic", "pattern_layout"]
