@@ -12,6 +12,7 @@ from dram_traces import SDR, SDR_SHAPE, SHAPE, TIGHT
 from systolith.benches.memory_player import (
     MemoryPlayer,
     control_layout,
+    event_layout,
     flip_of,
     play_run_layout,
     status_layout,
@@ -83,7 +84,9 @@ class Player:
             self.layouts |= {f"written{p}": written_layout(config)}
             self.layouts |= {f"response{p}": response_layout(config)}
         widths = {name: layout.size for name, layout in self.layouts.items()}
-        widths |= {f"done{p}": config.stream_bits for p in range(config.ports)} | {"lost": 1}
+        widths |= {f"done{p}": config.stream_bits for p in range(config.ports)} | {
+            "event": event_layout().size
+        }
         outputs = [StreamPort(name, bits, has_ready=False) for name, bits in widths.items()]
         self.simulation: Simulation = build(verilog, name, inputs, outputs, folder)
 

@@ -180,8 +180,8 @@ def test_lost_old_data_is_read_again(player: Player, times: int) -> None:
     script.send("control", player.control(masked=1, lose=1))
     player.send(script, [part])
     for n in range(1, times):
-        script.wait("lost", n).send("control", player.control(masked=1, lose=1))
-    script.wait("lost", times).idle(FLUSH)
+        script.wait("event", n).send("control", player.control(masked=1, lose=1))
+    script.wait("event", times).idle(FLUSH)
     reads = [Run(0, False, 5, 1), Run(1, False, region(player.config), 1)]
     player.send(script, reads)
     outcome = player.play(script, [*runs, part, *reads])

@@ -23,6 +23,7 @@ from systolith.memory.hbm.scrubber import INTERVAL_BITS, Scrubber
 __all__ = [
     "MemoryPlayer",
     "control_layout",
+    "event_layout",
     "flip_of",
     "play_run_layout",
     "status_layout",
@@ -42,6 +43,7 @@ def control_layout(config: ControllerConfig) -> data.StructLayout:
             "sleep": 1,
             "masked": config.streams,  # those that leave out bytes of writes at random
             "random_slots": 1,
+            "no_slots": 1,
             "threshold": ACTIVATION_BITS,
             "most": ACTIVATION_BITS,
             "raw": 1,  # no correction
@@ -67,6 +69,11 @@ def users(config: ControllerConfig) -> int:
 def flip_of(config: ControllerConfig) -> data.StructLayout:
     """Bits to flip, of data and behind them check bits."""
     return flip_layout(8 * config.organisation.atom + config.check_bits)
+
+
+def event_layout() -> data.StructLayout:
+    """What went wrong in a clock, see :class:`~systolith.memory.hbm.controller.Controller`."""
+    return PackedStruct({"lost": 1, "extra": 1, "refused": 1, "overdue": 1})
 
 
 def written_layout(config: ControllerConfig) -> data.StructLayout:
@@ -112,9 +119,9 @@ class MemoryPlayer(Block):
         With ECC: flips bits of the next beat.
     correction0__... : Out
         With ECC: what was corrected, and what could not be.
-    written0__..., response0__..., done0__..., status__..., lost__... : Out
+    written0__..., response0__..., done0__..., status__..., event__... : Out
         Atoms as they are fetched and as they come back, streams whose writes are done, counts,
-        beats that are missing.
+        what went wrong.
     """
 
     def __init__(self, config: ControllerConfig, *, ref_groups: int = 16) -> None:
@@ -127,8 +134,8 @@ class MemoryPlayer(Block):
             "run__payload": In(play_run_layout(config)),
             "status__valid": Out(1),
             "status__payload": Out(status_layout(config)),
-            "lost__valid": Out(1),
-            "lost__payload": Out(1),
+            "event__valid": Out(1),
+            "event__payload": Out(event_layout()),
         }
         if config.codec:
             members |= {"flip__valid": In(1), "flip__payload": In(flip_of(config))}
@@ -210,7 +217,7 @@ class MemoryPlayer(Block):
             ),
             controller.latency.eq(device.latency),
             *(
-                port.eq(Mux(control.random_slots, drawn, offered))
+                port.eq(Mux(control.no_slots, 0, Mux(control.random_slots, drawn, offered)))
                 for port, offered, drawn in (
                     (controller.row_offer, slots.row, noise[3 : 3 + config.slots]),
                     (controller.long_offer, slots.long, noise[3 : 3 + config.slots]),
@@ -240,7 +247,17 @@ class MemoryPlayer(Block):
         m.d.sync += [told.eq(status), extra.eq(extra | controller.extra)]
         if config.merges:
             m.d.sync += refused.eq(refused | controller.refused)
-        m.d.comb += [this.lost__valid.eq(controller.lost), this.lost__payload.eq(1)]
+        overdue = Signal()
+        m.d.sync += overdue.eq(controller.overdue)
+        event = this.event__payload
+        m.d.comb += [
+            event.lost.eq(controller.lost),
+            event.extra.eq(controller.extra),
+            event.overdue.eq(controller.overdue & ~overdue),
+            this.event__valid.eq(event.as_value().any()),
+        ]
+        if config.merges:
+            m.d.comb += event.refused.eq(controller.refused)
         m.d.comb += [status.extra.eq(extra), status.refused.eq(refused)]
         m.d.comb += [
             this.status__payload.eq(status),

@@ -87,7 +87,7 @@ class Controller(Block):
         Only if the controller merges: a write could not be done as asked, see there.
     clear, counters : In(1), Out
         See :class:`~systolith.memory.hbm.counters.Counters`.
-    debt_max, balance : Out
+    overdue, debt_max, balance : Out
         See :class:`~systolith.memory.hbm.refresh.Refresh`.
     """
 
@@ -115,6 +115,7 @@ class Controller(Block):
     refused: Signal
     clear: Signal
     counters: data.View
+    overdue: Signal
     debt_max: Signal
     balance: Signal
 
@@ -145,6 +146,7 @@ class Controller(Block):
             "extra": Out(1),
             "clear": In(1),
             "counters": Out(PackedArray(COUNTER_BITS, len(COUNTERS))),
+            "overdue": Out(1),
             "debt_max": Out(Refresh.age_width(config)),
             "balance": Out(Refresh.age_width(config) + 1),
         }
@@ -260,6 +262,7 @@ class Controller(Block):
             rows.ask_row.eq(maintenance.ask_row),
             self.ready.eq(maintenance.ready),
             self.asleep.eq(maintenance.asleep),
+            self.overdue.eq(refresh.overdue),
             self.debt_max.eq(refresh.debt_max),
             self.balance.eq(refresh.balance),
         ]

@@ -73,6 +73,8 @@ class Refresh(Block):
         A refresh should be done even where it disturbs; must be done at once.
     done, all_done : In(banks), In(1)
         These have been refreshed; all have.
+    overdue : Out(1)
+        The debt is beyond its bound: too few slots were offered.
     debt_max : Out
         Largest debt so far, in memory clocks.
     balance : Out
@@ -91,6 +93,7 @@ class Refresh(Block):
     wanted: Signal
     forced: Signal
     all_done: Signal
+    overdue: Signal
     debt_max: Signal
     balance: Signal
 
@@ -116,6 +119,7 @@ class Refresh(Block):
                 "wanted": Out(1),
                 "forced": Out(1),
                 "all_done": In(1),
+                "overdue": Out(1),
                 "debt_max": Out(self.age_bits),
                 "balance": Out(self.age_bits + 1),
             }
@@ -168,6 +172,7 @@ class Refresh(Block):
         owing = self.all_pending | (self.pending.any() if single else 0)
         m.d.comb += [
             self.forced.eq(owing & (age >= bound)),
+            self.overdue.eq(owing & (age >= bound + forced_margin(config))),
             self.behind.eq(owing | (age >= interval)),
         ]
         with m.If(owing & (age > self.debt_max)):
