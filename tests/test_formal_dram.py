@@ -88,8 +88,8 @@ def _bus(config: ControllerConfig, cover: int) -> Case:
     return Case(build=lambda _: data_bus(config), cover=cover, engine=_INDUCTION)
 
 
-def _legal(config: ControllerConfig) -> Case:
-    return Case(build=lambda f: legal_commands(config, f), cover=24)
+def _legal(config: ControllerConfig, cover: int = 32) -> Case:
+    return Case(build=lambda f: legal_commands(config, f), cover=cover)
 
 
 CASES = {
@@ -104,22 +104,23 @@ CASES = {
     "banks-merging": _legal(_config(replace(_STACKS, mask=False))),
     "banks-4": _legal(_config(_STACKS, slots=4)),
     "banks-4-groups": replace(_legal(_config(replace(_TWO, banks=2), slots=4)), slow=True),
-    "banks-sdr": _legal(_config(_SINGLE, SDR)),
+    "banks-sdr": _legal(_config(_SINGLE, SDR), 48),
     "visits-1": Case(build=lambda f: visits_conserved(_SMALL, f), cover=16),
     "visits-2": Case(
         build=lambda f: visits_conserved(_config(_TWO, visits=2), f), cover=20, slow=True
     ),
+    "runs-sdr": Case(build=lambda f: runs_in_order(_config(_SINGLE, SDR), f), cover=16),
     "runs-1": Case(build=lambda f: runs_in_order(_SMALL, f), cover=16),
     "runs-4": Case(build=lambda f: runs_in_order(_config(_TWO, slots=4), f), cover=16),
-    "debt-4": Case(build=lambda f: debt_bounded(_BRISK, f), cover=42, depth=2, engine=_INDUCTION),
+    "debt-4": Case(build=lambda f: debt_bounded(_BRISK, f), cover=42, depth=3, engine=_INDUCTION),
     # As before, for a fault that shows only where a refresh is late.
     "debt-4-late": Case(
-        build=lambda f: debt_bounded(_BRISK, f), cover=72, depth=2, engine=_INDUCTION, slow=True
+        build=lambda f: debt_bounded(_BRISK, f), cover=72, depth=3, engine=_INDUCTION, slow=True
     ),
     "debt-1": Case(
-        build=lambda f: debt_bounded(ONE_SLOT, f), cover=0, depth=2, engine=_INDUCTION, slow=True
+        build=lambda f: debt_bounded(ONE_SLOT, f), cover=0, depth=3, engine=_INDUCTION, slow=True
     ),
-    "debt-sdr": Case(build=lambda f: debt_bounded(ON_SDR, f), cover=0, depth=2, engine=_INDUCTION),
+    "debt-sdr": Case(build=lambda f: debt_bounded(ON_SDR, f), cover=0, depth=3, engine=_INDUCTION),
     "answer-4": Case(
         build=lambda f: forced_are_done(_BRISK, within=48, mutants=f), cover=24, bound=24
     ),

@@ -7,7 +7,7 @@ from systolith.harness.errors import Deadline
 from systolith.harness.script import Script
 from systolith.memory.hbm import (
     bank_queue,
-    column_sequencer,
+    column_pipeline,
     guard,
     returns,
     row_sequencer,
@@ -23,20 +23,34 @@ FAULTS = {
         "self.issue_bank.eq(bank ^ (op is Op.REFPB))",
     ),
     "rows of other streams are accessed": (
-        column_sequencer.ColumnSequencer,
-        "& (owner == stream)",
-        "& ((owner == stream) | (owner != stream))",
+        column_pipeline.ColumnPipeline,
+        "self.owner[b] == n",
+        "(self.owner[b] == n) | (self.owner[b] != n)",
     ),
     "visits to other rows are merged": (
-        bank_queue.BankQueue,
-        "& (last.row == self.visit.row)",
-        "",
+        walker.Walker,
+        "before.r_data == here.as_value()",
+        "before.r_data[:1] == here.as_value()[:1]",
     ),
-    "rows are closed one access early": (bank_queue.BankQueue, "left == 1", "left == 2"),
+    "rows are closed one access early": (
+        bank_queue.BankQueue,
+        "self.first.left == 2, self.first.left == 1",
+        "self.first.left == 3, self.first.left == 2",
+    ),
     "a closed row is accessed": (
         row_sequencer.RowSequencer,
         "self.open & ~closing & ~",
         "~",
+    ),
+    "accesses that an access rules out are issued": (
+        column_pipeline.ColumnPipeline,
+        "ready.any() & ~issued",
+        "ready.any()",
+    ),
+    "what a row command rules out is issued": (
+        row_sequencer.RowSequencer,
+        "there & ~self.issue.valid",
+        "there",
     ),
     "forced refresh leaves the row open": (
         row_sequencer.RowSequencer,
@@ -50,10 +64,10 @@ FAULTS = {
     ),
     "banks are activated too often": (
         row_sequencer.RowSequencer,
-        "& ~must & ~self.blocked",
-        "& ~must",
+        "able[Op.ACT] &= ~self.blocked",
+        "pass",
     ),
-    "a block starts one atom late": (walker.Walker, "(atom + here)", "(atom + here + 1)"),
+    "a block is left out": (walker.Walker, "block.word.number + 1", "block.word.number + 2"),
     "reads are counted for the wrong stream": (
         returns.Returns,
         "ring.r_addr.eq(now - self.latency)",

@@ -62,8 +62,7 @@ class _Answer(Elaboratable):
         m.d.sync += stays.eq(valid & ~(access & final))
         m.d.comb += [
             rows.valid.eq(valid),
-            rows.final.eq(final),
-            rows.access.eq(access),
+            rows.ends.eq(access & final),
             Assume((stays & ~valid) == 0),
         ]
         for bank in range(config.banks):

@@ -24,17 +24,23 @@ from amaranth.hdl import (
 )
 from amaranth.lib import data
 
-from systolith.memory.hbm import column_sequencer, maintenance, row_sequencer
+from systolith.memory.hbm import column_pipeline, maintenance, row_sequencer
+from systolith.memory.hbm.column_pipeline import ColumnPipeline
 from systolith.memory.hbm.column_sequencer import ColumnSequencer
 from systolith.memory.hbm.commands import PER_BANK, Op
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.guard import ALL_OPS, BANK_OPS
+from systolith.memory.hbm.head_place import where_layout
 from systolith.memory.hbm.maintenance import Maintenance
 from systolith.memory.hbm.row_sequencer import RowSequencer
 from systolith.memory.hbm.run_queue import head_layout
+from systolith.proofs.dram_foresight import foreseen
 from systolith.proofs.substitute import Mutant, free, installed, to_rtlil
 
 __all__ = ["legal_commands"]
+
+
+Columns = ColumnSequencer | ColumnPipeline
 
 
 class _Legal(Elaboratable):
@@ -45,12 +51,12 @@ class _Legal(Elaboratable):
         m = Module()
         config = self.config
         m.submodules.rows = rows = row_sequencer.RowSequencer(config)
-        m.submodules.columns = columns = column_sequencer.ColumnSequencer(config)
+        m.submodules.columns = columns = column_pipeline.column_sequencer(config)
         m.submodules.maintenance = upkeep = maintenance.Maintenance(config)
         visits = self._visits(m, rows, columns)
         self._wire(m, rows, columns, upkeep)
         opened = self._opened(m, rows, columns, visits)
-        self._row(m, rows, opened, visits)
+        self._row(m, rows, columns, opened)
         self._column(m, rows, columns, opened, visits)
         return m
 
@@ -58,20 +64,27 @@ class _Legal(Elaboratable):
         self,
         m: Module,
         rows: RowSequencer,
-        columns: ColumnSequencer,
+        columns: Columns,
     ) -> list[data.View]:
         """First visit of each bank; what is open is the row of one."""
         config = self.config
         valid, final = free(m, config.banks, "valid"), free(m, config.banks, "final")
-        stays = Signal(config.banks)
-        m.d.sync += stays.eq(valid & ~(columns.access & final))
+        stays, ended, alone, was = (Signal(config.banks) for _ in range(4))
+        m.d.sync += [
+            stays.eq(valid & ~columns.ends),
+            alone.eq(valid & ~columns.access),
+            was.eq(final),
+        ]
         m.d.comb += [
             rows.valid.eq(valid),
-            rows.final.eq(final),
             columns.final.eq(final),
             columns.usable.eq(rows.usable & valid),
-            rows.access.eq(columns.access),
+            rows.ends.eq(columns.ends),
+            ended.eq(columns.access & final),
             Assume((stays & ~valid) == 0),
+            # One access is left until it is issued; and it becomes one by an access.
+            Assume((alone & (was ^ final)) == 0),
+            Assert(columns.ends == ended),
         ]
         visits = []
         for bank in range(config.banks):
@@ -93,7 +106,7 @@ class _Legal(Elaboratable):
         self,
         m: Module,
         rows: RowSequencer,
-        columns: ColumnSequencer,
+        columns: Columns,
         upkeep: Maintenance,
     ) -> None:
         config = self.config
@@ -109,8 +122,10 @@ class _Legal(Elaboratable):
             ),
             (rows, ["pending", "wanted", "forced"] if rows.single else []),
             (rows, ["managed", "blocked"] if config.managed else []),
-            (columns, ["heads_valid", "map"]),
-            (columns, ["merging", "merge_ready"] if config.merges else []),
+            (rows, ["act_soon"] if config.foresight else []),
+            (rows, ["refpb_soon"] if config.foresight and rows.single else []),
+            (columns, ["map"] if isinstance(columns, ColumnSequencer) else []),
+            (columns, ["heads_valid"]),
             (columns, [f"{n}{p}" for p in range(config.ports) for n in _PORT]),
             (upkeep, ["refresh", "sleep"]),
         ):
@@ -123,8 +138,13 @@ class _Legal(Elaboratable):
             m.d.comb += [columns.heads[n].eq(head), Assume(head.count != 0)]
             if config.merges:
                 m.d.comb += Assume(~head.partial | (head.write & (head.count == 1)))
+            if isinstance(columns, ColumnPipeline):
+                self._head(m, columns, n)
+        if isinstance(columns, ColumnSequencer):
+            m.d.comb += Assume(columns.map < len(config.maps))
+        if config.merges:
+            self._merge(m, columns)
         m.d.comb += [
-            Assume(columns.map < len(config.maps)),
             rows.hold.eq(upkeep.hold),
             rows.ask.eq(upkeep.ask),
             rows.ask_op.eq(upkeep.ask_op),
@@ -132,11 +152,45 @@ class _Legal(Elaboratable):
             upkeep.open.eq(rows.open.any()),
             upkeep.asked.eq(rows.asked),
         ]
-        if config.timing.generation == "sdr":
-            m.d.comb += rows.column_busy.eq(columns.access0.valid)
+        if config.timing.generation == "sdr" and isinstance(columns, ColumnPipeline):
+            m.d.comb += rows.column_busy.eq(columns.busy)
+
+    def _merge(self, m: Module, columns: Columns) -> None:
+        """Old data comes after it was read, at any time, or not at all."""
+        access = columns.access0
+        comes, fails = free(m, 1, "comes"), free(m, 1, "fails")
+        ends = access.valid & access.partial & access.write
+        begins = access.valid & access.partial & ~access.write
+        waits = columns.merging & ~columns.merge_ready
+        merging, there = Signal(), Signal()
+        m.d.comb += [columns.merging.eq(merging), columns.merge_ready.eq(there)]
+        m.d.sync += [
+            merging.eq(((merging & ~(waits & fails & ~comes)) | begins) & ~ends),
+            there.eq((there | (waits & comes)) & ~ends),
+        ]
+
+    def _head(self, m: Module, columns: ColumnPipeline, n: int) -> None:
+        """A head and its place stay as they are until its atom moves."""
+        layout = where_layout(self.config)
+        place = data.View(layout, free(m, layout.size, f"place_{n}"))
+        number = Cat(place.bank, place.group, place.sid)
+        stays = Signal(name=f"head_{n}_stays")
+        old_head, old_place = Signal.like(columns.heads[n].as_value()), Signal(layout.size)
+        m.d.sync += [
+            stays.eq(columns.heads_valid[n] & ~columns.moved[n]),
+            old_head.eq(columns.heads[n]),
+            old_place.eq(place),
+        ]
+        m.d.comb += [
+            columns.places[n].eq(place),
+            Assume(place.number == number),
+            Assume(~stays | columns.heads_valid[n]),
+            Assume(~stays | (columns.heads[n].as_value() == old_head)),
+            Assume(~stays | (place.as_value() == old_place)),
+        ]
 
     def _opened(
-        self, m: Module, rows: RowSequencer, columns: ColumnSequencer, visits: list[data.View]
+        self, m: Module, rows: RowSequencer, columns: Columns, visits: list[data.View]
     ) -> Signal:
         """Banks that are open, by the commands alone; and what is open is the first visit's."""
         config, row = self.config, rows.issue
@@ -158,8 +212,8 @@ class _Legal(Elaboratable):
             m.d.comb += Assert(~opened[bank] | (rows.valid[bank] & (number == visit.row)))
         return opened
 
-    def _row(self, m: Module, rows: RowSequencer, opened: Signal, visits: list[data.View]) -> None:
-        row = rows.issue
+    def _row(self, m: Module, rows: RowSequencer, columns: Columns, opened: Signal) -> None:
+        row, config = rows.issue, self.config
         single = Cat(row.op == op for op in PER_BANK).any()
         one = (row.banks != 0) & ((row.banks & (row.banks - 1)) == 0)
         asleep = Signal()
@@ -187,10 +241,18 @@ class _Legal(Elaboratable):
             ]
         if rows.single:
             done = Mux(row.valid & (row.op == Op.REFPB), row.banks, 0)
-            m.d.comb += Assert(rows.done == done)
+            left = Signal(config.banks)
+            m.d.sync += left.eq(rows.pending & ~rows.done)
+            m.d.comb += [Assert(rows.done == done), Assume((left & ~rows.pending) == 0)]
             rules.append((row.op != Op.REFPB) | ((row.banks & ~rows.pending) == 0))
+        # What the guard allowed, if no command has been issued since that it did not know of.
+        accessed = Cat(getattr(columns, f"issue{p}").valid for p in range(config.ports)).any()
         for op in known:
-            ok = rows.refpb_ok if op is Op.RFMPB else getattr(rows, f"{op.name.lower()}_ok")
+            name = f"{op.name.lower()}_ok"
+            ok = rows.refpb_ok if op is Op.RFMPB else getattr(rows, name)
+            touched = columns.access if op in PER_BANK else accessed & (op is not Op.SRX)
+            spoiled = touched | row.valid.replicate(len(ok))
+            ok = foreseen(m, ok, config.row_foresight, spoiled, name)[-1]
             rules.append((row.op != op) | (((row.banks if op in PER_BANK else 1) & ~ok) == 0))
             if rows.single or op is not Op.PRE:  # others are closed all at once or by themselves
                 m.d.comb += Cover(row.valid & (row.op == op))
@@ -200,7 +262,7 @@ class _Legal(Elaboratable):
         self,
         m: Module,
         rows: RowSequencer,
-        columns: ColumnSequencer,
+        columns: Columns,
         opened: Signal,
         visits: list[data.View],
     ) -> None:
@@ -208,10 +270,17 @@ class _Legal(Elaboratable):
         ports = range(config.ports)
         everywhere = row.valid & ~Cat(row.op == op for op in (*PER_BANK, Op.SRX)).any()
         busy = Mux(row.valid, row.banks, 0) | Mux(everywhere, (1 << config.banks) - 1, 0)
+        oks = {}
+        accessed = Cat(getattr(columns, f"issue{p}").valid for p in ports).any()
+        every = accessed.replicate(config.banks)
+        for name in (f"{n}{p}" for p in ports for n in ("read_ok", "write_ok")):
+            # Nothing has been accessed or opened since.
+            ok = getattr(columns, name) & opened if config.foresight else getattr(columns, name)
+            oks[name] = foreseen(m, ok, config.foresight, every | ~opened, name)[-1]
         for p in ports:
             issue, access = (getattr(columns, f"{n}{p}") for n in ("issue", "access"))
             number = Cat(access.bank, access.group, access.sid)
-            ok = Mux(issue.write, getattr(columns, f"write_ok{p}"), getattr(columns, f"read_ok{p}"))
+            ok = Mux(issue.write, oks[f"write_ok{p}"], oks[f"read_ok{p}"])
             owned = Cat(visit.owner == access.stream for visit in visits)
             head = Array(columns.heads[n] for n in range(config.streams))[access.stream]
             ends: Value = Const(-1, config.banks)  # a read before a write in part closes nothing
@@ -229,7 +298,7 @@ class _Legal(Elaboratable):
                 (head.write == issue.write) | (access.partial if config.merges else 0),
                 issue.banks == (1 << number)[: config.banks],
                 (issue.banks & ~(opened & owned & ok & ~busy)) == 0,
-                issue.auto == (issue.banks & rows.final & ends).any(),
+                issue.auto == (issue.banks & columns.final & ends).any(),
                 (access.write == issue.write) & (access.auto == issue.auto),
             ]
             m.d.comb += [

@@ -2,6 +2,7 @@
 
 from systolith.memory.hbm.address_map import AddressMap
 from systolith.memory.hbm.bank_queue import BankQueue
+from systolith.memory.hbm.column_pipeline import ColumnPipeline
 from systolith.memory.hbm.column_sequencer import ColumnSequencer
 from systolith.memory.hbm.maintenance import Maintenance
 from systolith.memory.hbm.refresh import Refresh
@@ -23,8 +24,8 @@ FAULTS: list[tuple[str, str, type, str, str]] = [
         "banks-1",
         "activation while held",
         RowSequencer,
-        "any_ready & self.offer_long & ~self.hold",
-        "any_ready & self.offer_long",
+        "decision.asked | ~(self.hold | held)",
+        "decision.asked | ~held",
     ),
     (
         "banks-1",
@@ -35,20 +36,44 @@ FAULTS: list[tuple[str, str, type, str, str]] = [
     ),
     (
         "banks-1",
+        "decision that an earlier command spoils",
+        RowSequencer,
+        "there & ~self.issue.valid",
+        "there",
+    ),
+    (
+        "banks-1",
+        "row closed under an access on its way",
+        RowSequencer,
+        "for n in range(ahead)",
+        "for n in range(0)",
+    ),
+    (
+        "banks-sdr",
+        "choice that an access spoils",
+        ColumnPipeline,
+        "now & ~issued if deep else now",
+        "now",
+    ),
+    (
+        "banks-sdr",
+        "refresh of all does not wait for accesses",
+        Maintenance,
+        "drain.eq(self.config.foresight)",
+        "drain.eq(0)",
+    ),
+    (
+        "banks-1",
         "refresh of a bank that is not pending",
         RowSequencer,
         "self.pending & ~self.open & self.refpb_ok",
         "~self.open & self.refpb_ok",
     ),
-    ("banks-1", "owner ignored", ColumnSequencer, " & (owner == stream)", ""),
-    ("banks-1", "direction ignored", ColumnSequencer, " & (writes[n] == writing)", ""),
-    (
-        "banks-1",
-        "open banks while all are refreshed",
-        Maintenance,
-        "with m.If(~self.open):",
-        "with m.If(1):",
-    ),
+    ("banks-1", "owner ignored", ColumnPipeline, "self.owner[b] == n", "self.owner[b] == 0"),
+    ("banks-1", "timing of the other direction", ColumnPipeline, "able[1], able[0]", "able[0]"),
+    ("banks-4", "owner ignored", ColumnSequencer, " & (owner == stream)", ""),
+    ("banks-4", "direction ignored", ColumnSequencer, " & (writes[n] == writing)", ""),
+    ("banks-1", "open banks while all are refreshed", Maintenance, "m.If(self.open)", "m.If(0)"),
     (
         "banks-4-groups",
         "second access in the same bank group",
@@ -63,16 +88,35 @@ FAULTS: list[tuple[str, str, type, str, str]] = [
         "(other.group != places[n].group) & (other.sid == places[n].sid)",
         "(other.group != places[n].group)",
     ),
-    ("visits-1", "merge across owners", BankQueue, "& (last.owner == self.visit.owner)", ""),
-    ("visits-1", "merge across rows", BankQueue, "& (self.first.row == self.visit.row)", ""),
-    ("visits-1", "final off by one", BankQueue, "self.first.left == 1", "self.first.left == 2"),
-    ("visits-1", "too many in a visit", BankQueue, " & (sum_last <= config.most_left)", ""),
+    (
+        "visits-1",
+        "another one joins the last",
+        BankQueue,
+        "self.push & self.same & last",
+        "self.push & last",
+    ),
+    ("visits-1", "another one joins the first", BankQueue, "                & self.same\n", ""),
+    (
+        "visits-1",
+        "final off by one",
+        BankQueue,
+        "self.access, self.first.left == 2",
+        "self.access, self.first.left == 3",
+    ),
+    (
+        "visits-1",
+        "final although one was added",
+        BankQueue,
+        "one & ~adding & ~to_first",
+        "one & ~adding",
+    ),
+    ("visits-1", "too many in a visit", BankQueue, " & ~last.left[row:].any()", ""),
     (
         "visits-1",
         "last one overtakes",
         BankQueue,
-        "gone & (count == 0) & last_valid",
-        "gone & last_valid",
+        "~self.valid & (count == 0) & last_valid",
+        "~self.valid & last_valid",
     ),
     ("runs-1", "one run too many", RunQueue, "== config.runs", "== config.runs + 1"),
     ("runs-1", "moved before it is walked", RunQueue, "(head != walked)", "(head != tail)"),
@@ -84,7 +128,13 @@ FAULTS: list[tuple[str, str, type, str, str]] = [
         "self.head.count == self.moved",
         "self.head.count <= self.moved + 1",
     ),
-    ("debt-4", "round before its time", Refresh, "~busy & (age >= interval)", "~busy"),
+    (
+        "debt-4",
+        "round before its time",
+        Refresh,
+        "due & ~owing & self.running",
+        "~owing & self.running",
+    ),
     (
         "debt-4",
         "refresh forgotten",
@@ -92,7 +142,7 @@ FAULTS: list[tuple[str, str, type, str, str]] = [
         "self.pending & ~self.done)",
         "self.pending & ~self.done.any())",
     ),
-    ("debt-4-late", "forced without a margin", Refresh, " - forced_margin(config)", ""),
+    ("debt-4-late", "forced without a margin", Refresh, ", forced_margin(self.config)", ", 0"),
     (
         "answer-4",
         "forced banks are not closed",

@@ -34,10 +34,15 @@ class _Visits(Elaboratable):
         m.submodules.queue = queue = bank_queue.BankQueue(config)
         visit = data.View(config.visit, free(m, config.visit.size, "visit"))
         push, access = free(m, 1, "push"), free(m, 1, "access")
+        known, old_visit = Signal(), Signal(config.visit)
+        with m.If(push):
+            m.d.sync += [known.eq(1), old_visit.eq(visit)]
         m.d.comb += [
             queue.push.eq(push),
             queue.visit.eq(visit),
             queue.access.eq(access),
+            queue.ends.eq(access & queue.final),
+            queue.same.eq(known & (old_visit.row == visit.row) & (old_visit.owner == visit.owner)),
             Assume(~push | (queue.space & (visit.left != 0))),
             Assume(visit.left <= config.organisation.columns),
             Assume(~access | queue.valid),
@@ -63,6 +68,7 @@ class _Visits(Elaboratable):
         with m.Elif(chosen & access & (mine != 0)):
             m.d.sync += mine.eq(mine - 1)
         turn = chosen & (ahead == 0) & (mine != 0)
+        pushed = Signal()
         m.d.comb += [
             Assert(~(turn & queue.valid) | (queue.first.row == row)),
             Assert(~(turn & queue.valid) | (queue.first.owner == owner)),
@@ -70,10 +76,13 @@ class _Visits(Elaboratable):
             Assert(~queue.valid | (queue.first.left != 0)),
             Assert(~queue.valid | (queue.first.left <= owed)),
             Assert(owed <= most),
-            Assert(queue.final == (queue.first.left == 1)),
+            # The final access, unless a visit was added just now.
+            Assert(~(queue.valid & queue.final) | (queue.first.left == 1)),
+            Assert(~queue.valid | queue.final | (queue.first.left != 1) | pushed),
         ]
         waited = _before(m, owed != 0, "waited")
         longer = _before(m, waited & (owed != 0), "longer")
+        m.d.sync += pushed.eq(push)
         m.d.comb += Assert(~(longer & (owed != 0)) | queue.valid | _before(m, queue.valid, "was"))
 
         # A visit stays until its final access, and another one then takes its place.
@@ -87,6 +96,7 @@ class _Visits(Elaboratable):
             Assert(~stays | queue.valid),
             Assert(~stays | ((queue.first.row == old_row) & (queue.first.owner == old_owner))),
             Assert(~stays | (queue.first.due == old_due)),
+            Assert(~_before(m, queue.valid & queue.final & ~access, "final") | queue.final),
             Cover(turn & queue.valid & (ahead == 0) & (mine == 1) & access & ~queue.final),
             Cover(~queue.space),
             Cover(chosen & (ahead == 0) & (mine == 0) & (owed == 0)),

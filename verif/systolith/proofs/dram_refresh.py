@@ -44,10 +44,10 @@ class _Debt(Elaboratable):
         clock = Signal(refresh.age_bits)
         since = Signal(bits_for(forced_margin(config) + slots))
         start, begun = Signal(), Signal()  # a round begins in the next cycle; did so in this one
-        before, second = Signal.like(left), Signal()
+        before, second, third = Signal.like(left), Signal(), Signal()
         limit, forced_at = Signal(refresh.age_bits), Signal(refresh.age_bits)
         m.d.comb += [
-            start.eq(running & ~left.any() & (clock >= interval)),
+            start.eq(running & ~pending.any() & (clock >= interval)),
             limit.eq(debt_bound * interval),
             forced_at.eq(limit - forced_margin(config)),
         ]
@@ -56,6 +56,7 @@ class _Debt(Elaboratable):
             begun.eq(start),
             before.eq(left),
             second.eq(1),
+            third.eq(second),
         ]
         with m.If(~refresh.forced):
             m.d.sync += since.eq(0)
@@ -67,19 +68,29 @@ class _Debt(Elaboratable):
             # A round begins when it is due, with all banks; each of them leaves it once.
             Assert(pending == Mux(begun, (1 << len(pending)) - 1, before)),
             Assert(~begun | (before == 0)),
-            # The register of the bound is late in the first cycle only.
-            Assert(~second | ~(left.any() & (clock >= forced_at)) | refresh.forced),
-            Assert(~second | ~refresh.forced | (pending.any() & (clock >= forced_at))),
+            # The registers of the bound are late in the first cycles only.
+            Assert(~third | ~(pending.any() & (clock >= forced_at)) | refresh.forced),
+            Assert(~third | ~refresh.forced | (pending.any() & (clock >= forced_at))),
             Assert(~left.any() | (clock < limit)),
             Assert(refresh.debt_max < limit),
             Cover(begun & (hotter != 0)),
         ]
-        # For the induction: the block's own clock, by its balance, and how long it was forced.
+        # For the induction: the block's own clock and balance, and how long it was forced.
         pace = interval >> (config.banks - 1).bit_length()
-        done = config.banks - sum(left[n] for n in range(len(left)))
+        done = config.banks - sum(pending[n] for n in range(len(pending)))
         owed = interval - done * pace if self.single else Mux(pending, interval, 0)
+        known = Signal()  # from the first round on
+        with m.If(start):
+            m.d.sync += known.eq(1)
         m.d.comb += [
-            Assert(refresh.balance == (clock + owed)[: len(refresh.balance)]),
+            Assert(begun | (refresh.behind == (pending.any() | (clock >= interval)))),
+            Assert(refresh.age == clock),
+            Assert(known | (pending == 0)),
+            Assert(third | (clock <= 2 * slots)),
+            Assert(~begun | known),
+            Assert(
+                (~known & self.single) | (refresh.balance == (clock + owed)[: len(refresh.balance)])
+            ),
             Assert(~refresh.forced | (clock < forced_at + slots + since)),
             Assert(left.any() | (clock < limit + slots)),
         ]
@@ -94,6 +105,7 @@ class _Debt(Elaboratable):
             (refresh.done if self.single else refresh.all_done).eq(done),
             left.eq(pending & ~done),
             Assume((done & ~pending) == 0),
+            Assume((done & (done - 1)) == 0),
             *([Assert(~refresh.all_pending)] if self.single else []),
         ]
         return pending, left

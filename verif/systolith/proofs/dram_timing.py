@@ -10,9 +10,14 @@ What is not timed within a cycle is assumed here, and proved of the sequencers e
 - no column command to a bank that a row command of the same cycle concerns;
 - column commands of one cycle have one direction, and lie in different bank groups of one stack;
 - the slots that the memory's interface offers to two ports are tCCDS apart.
+
+With foresight a command may be issued if the guard allowed it so many clocks ago, and nothing has
+been issued since of which the guard says that it spoils the answer.
 """
 
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from typing import Any
 from unittest.mock import patch
 
@@ -36,6 +41,7 @@ from systolith.memory.hbm.commands import COLUMN, Op
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.guard import ALL_OPS, BANK_OPS, Guard
 from systolith.memory.hbm.timing import Rule
+from systolith.proofs.dram_foresight import foreseen
 from systolith.proofs.dram_shadow import Issue, Shadow, identifier
 from systolith.proofs.substitute import free, recorded, to_rtlil
 
@@ -83,11 +89,85 @@ class GuardRules(Elaboratable):
         timers: list[Any] = []
         with recorded(Guard.__module__, "_Timers", timers):
             m.submodules.guard = Fragment.get(guard, platform)
-        row = _row(m, guard)
-        columns = [_column(m, guard, port) for port in range(self.config.ports)]
+        self.timers = timers[0]
+        row = self._row(m, guard)
+        columns = [self._column(m, guard, row, port) for port in range(self.config.ports)]
         _within_a_cycle(m, self.config, row, columns)
         self.follow(m, timers[0], columns, row)
         return m
+
+    def _row(self, m: Module, guard: Guard) -> Issue:
+        """Any row command that was allowed when it was decided, and not ruled out since."""
+        config = guard.config
+        banks = free(m, config.banks, "row_banks")
+        op = free(m, len(guard.row.op), "row_op")
+        single = (banks != 0) & ((banks & (banks - 1)) == 0)
+        valid = free(m, 1, "row_valid")
+        issues = [getattr(guard, f"column{p}") for p in range(config.ports)]
+        accessed = reduce(or_, (Mux(i.valid, i.banks, 0) for i in issues))[: config.banks]
+        allowed: Value = Const(0)
+        bank_ops = [*guard.bank_ops, *([Op.RFMPB] if config.managed else [])]
+        for known in (*bank_ops, *ALL_OPS):
+            # Management is allowed when a refresh is.
+            asked = Op.REFPB if known is Op.RFMPB else known
+            ok = getattr(guard, f"{asked.name.lower()}_ok")
+            touched = accessed if known in bank_ops else accessed.any() & (known != Op.SRX)
+            spoiled = touched | valid.replicate(len(ok))
+            answers = foreseen(m, ok, config.row_foresight, spoiled, f"{known.name}_ok")
+            self._kept(m, asked, answers)
+            if known in bank_ops:
+                allowed |= (op == known) & single & ((banks & ~answers[-1]) == 0)
+            else:
+                allowed |= (op == known) & (banks == 0) & answers[-1]
+        slot = _slot(m, guard, "row_at", 0, config.slots)
+        m.d.comb += [
+            guard.row.valid.eq(valid),
+            guard.row.op.eq(op),
+            guard.row.banks.eq(banks),
+            Assume(~valid | allowed),
+        ]
+        return Issue(
+            valid=valid,
+            slot=slot,
+            ops={known: op == known for known in (*bank_ops, *ALL_OPS)},
+            banks=banks | Mux(single, 0, (1 << config.banks) - 1),
+            column=False,
+        )
+
+    def _column(self, m: Module, guard: Guard, row: Issue, port: int) -> Issue:
+        """Any column command that was allowed when it was chosen, and not ruled out since."""
+        config = guard.config
+        issue = getattr(guard, f"column{port}")
+        banks = free(m, config.banks, f"column{port}_banks")
+        valid, write, auto = (free(m, 1, f"column{port}_{n}") for n in ("valid", "write", "auto"))
+        share = config.slots // config.ports
+        slot = _slot(m, guard, f"column_at{port}", port * share, share)
+        opened = Mux(row.valid & row.ops[Op.ACT], row.banks, 0)[: config.banks]
+        answers = {}
+        for op, name in ((Op.RD, f"read_ok{port}"), (Op.WR, f"write_ok{port}")):
+            ok, spoiled = getattr(guard, name), opened | valid.replicate(config.banks)
+            answers[op] = foreseen(m, ok, config.foresight, spoiled, name)
+            self._kept(m, op, answers[op])
+        ok = Mux(write, answers[Op.WR][-1], answers[Op.RD][-1])
+        single = (banks != 0) & ((banks & (banks - 1)) == 0)
+        m.d.comb += [
+            issue.valid.eq(valid),
+            issue.write.eq(write),
+            issue.auto.eq(auto),
+            issue.banks.eq(banks),
+            Assume(~valid | (single & ((banks & ~ok) == 0))),
+        ]
+        kinds = {Op.RD: ~write & ~auto, Op.RDA: ~write & auto, Op.WR: write & ~auto}
+        kinds[Op.WRA] = write & auto
+        return Issue(valid=valid, slot=slot, ops=kinds, banks=banks, column=True)
+
+    def _kept(self, m: Module, op: Op, answers: list[Value]) -> None:
+        """For the induction: an answer that is not spoiled has no more clocks left than told."""
+        for ago, known in enumerate(answers[1:], 1):
+            for place in range(len(known)):
+                bank = place if len(known) > 1 else None
+                left = self.timers.ready(op, bank, len(answers) - 1 - ago)
+                m.d.comb += Assert(~known[place] | left)
 
     def follow(self, m: Module, timers: Any, columns: list[Issue], row: Issue) -> None:
         """State what holds of the commands."""
@@ -103,59 +183,6 @@ class GuardRules(Elaboratable):
                     m.d.comb += Assert(shadow.bound_by(timers))
         if not self.invariant:
             m.d.comb += [Cover(tight) for tight in shown]
-
-
-def _row(m: Module, guard: Guard) -> Issue:
-    """Any row command that is allowed."""
-    config = guard.config
-    banks = free(m, config.banks, "row_banks")
-    op = free(m, len(guard.row.op), "row_op")
-    single = (banks != 0) & ((banks & (banks - 1)) == 0)
-    allowed: Value = Const(0)
-    bank_ops = [*guard.bank_ops, *([Op.RFMPB] if config.managed else [])]
-    for known in bank_ops:
-        # Management is allowed when a refresh is.
-        ok = guard.refpb_ok if known is Op.RFMPB else getattr(guard, f"{known.name.lower()}_ok")
-        allowed |= (op == known) & single & ((banks & ~ok) == 0)
-    for known in ALL_OPS:
-        allowed |= (op == known) & (banks == 0) & getattr(guard, f"{known.name.lower()}_ok")
-    valid = free(m, 1, "row_valid")
-    slot = _slot(m, guard, "row_at", 0, config.slots)
-    m.d.comb += [
-        guard.row.valid.eq(valid),
-        guard.row.op.eq(op),
-        guard.row.banks.eq(banks),
-        Assume(~valid | allowed),
-    ]
-    return Issue(
-        valid=valid,
-        slot=slot,
-        ops={known: op == known for known in (*bank_ops, *ALL_OPS)},
-        banks=banks | Mux(single, 0, (1 << config.banks) - 1),
-        column=False,
-    )
-
-
-def _column(m: Module, guard: Guard, port: int) -> Issue:
-    """Any column command that is allowed."""
-    config = guard.config
-    issue = getattr(guard, f"column{port}")
-    banks = free(m, config.banks, f"column{port}_banks")
-    valid, write, auto = (free(m, 1, f"column{port}_{n}") for n in ("valid", "write", "auto"))
-    share = config.slots // config.ports
-    slot = _slot(m, guard, f"column_at{port}", port * share, share)
-    ok = Mux(write, getattr(guard, f"write_ok{port}"), getattr(guard, f"read_ok{port}"))
-    single = (banks != 0) & ((banks & (banks - 1)) == 0)
-    m.d.comb += [
-        issue.valid.eq(valid),
-        issue.write.eq(write),
-        issue.auto.eq(auto),
-        issue.banks.eq(banks),
-        Assume(~valid | (single & ((banks & ~ok) == 0))),
-    ]
-    kinds = {Op.RD: ~write & ~auto, Op.RDA: ~write & auto, Op.WR: write & ~auto}
-    kinds[Op.WRA] = write & auto
-    return Issue(valid=valid, slot=slot, ops=kinds, banks=banks, column=True)
 
 
 def _slot(m: Module, guard: Guard, name: str, first: int, count: int) -> Value:

@@ -1,7 +1,5 @@
 """The column sequencer: which atoms move next, first-ready among the heads of the streams."""
 
-from typing import Any
-
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
@@ -10,9 +8,9 @@ from systolith.array.packed import PackedStruct
 from systolith.hierarchy import Block
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.guard import column_issue
+from systolith.memory.hbm.head_place import place_of, where_layout
 from systolith.memory.hbm.picking import oldest_of
 from systolith.memory.hbm.run_queue import head_layout
-from systolith.memory.hbm.walker import bank_of
 
 __all__ = ["ColumnSequencer", "access_layout", "moves"]
 
@@ -82,8 +80,8 @@ class ColumnSequencer(Block):
         Only with ``config.merges``: an atom is read to be written in part; its old data is there.
     usable, owner, final : In(banks), In(array), In(banks)
         Rows that are open and may be accessed, whose they are, which have one access left.
-    access : Out(banks)
-        Accesses of this cycle, for which a visit was made.
+    access, ends : Out(banks)
+        Accesses of this cycle, for which a visit was made; those that are the final ones of theirs.
     offer0, read_ok0, write_ok0, ... : In
         Slots that are offered, and what timing allows in them, for each port.
     issue0, access0, ... : Out(column_issue), Out(access_layout)
@@ -104,6 +102,7 @@ class ColumnSequencer(Block):
     owner: data.View
     final: Signal
     access: Signal
+    ends: Signal
     oldest: Signal
     unfinished: Signal
     oldest_open: Signal
@@ -120,6 +119,7 @@ class ColumnSequencer(Block):
             "owner": In(data.ArrayLayout(config.stream_bits, config.banks)),
             "final": In(config.banks),
             "access": Out(config.banks),
+            "ends": Out(config.banks),
             "oldest": Out(config.turn_bits),
             "unfinished": Out(1),
             "oldest_open": Out(1),
@@ -141,7 +141,9 @@ class ColumnSequencer(Block):
         m = Module()
         config = self.config
         heads = [self.heads[n] for n in range(config.streams)]
-        places = [self._place(m, head.atom, f"head_{n}") for n, head in enumerate(heads)]
+        places = [
+            place_of(m, config, self.map, head.atom, f"head_{n}") for n, head in enumerate(heads)
+        ]
 
         valid, key, at = oldest_of(
             m, [(self.heads_valid[n], h.turn) for n, h in enumerate(heads)], "oldest_head"
@@ -179,7 +181,7 @@ class ColumnSequencer(Block):
                     ready &= ~picked | ((stream != n) & apart)
                 entries.append((self.heads_valid[n] & ready, head.turn))
             any_ready, _, stream = oldest_of(m, entries, f"ready{p}")
-            where = Signal(_where(config), name=f"where{p}")
+            where = Signal(where_layout(config), name=f"where{p}")
             left = Array(h.count for h in heads)[stream]
             m.d.comb += where.eq(Array(places)[stream])
             last: Value = left == 1
@@ -190,7 +192,7 @@ class ColumnSequencer(Block):
                 head = Array(heads)[first]
                 atom = Signal(config.atom_bits, name="following")
                 m.d.comb += atom.eq(head.atom + 1)
-                place = self._place(m, atom, "following")
+                place = place_of(m, config, self.map, atom, "following")
                 before = Array(places)[first]
                 goes_on = Signal()
                 m.d.comb += goes_on.eq(
@@ -217,6 +219,7 @@ class ColumnSequencer(Block):
             self._issue(m, p, picked, stream, where, last, writing)
 
         m.d.comb += [
+            self.ends.eq(self.access & self.final),
             self.access.eq(
                 Cat(
                     Cat(
@@ -238,14 +241,6 @@ class ColumnSequencer(Block):
             ),
         ]
         return m
-
-    def _place(self, m: Module, atom: Value, name: str) -> data.View:
-        place: Any = Signal(_where(self.config), name=f"{name}_place")
-        fields = [amap.decode(atom) for amap in self.config.maps]
-        for field in ("sid", "group", "bank", "column"):
-            m.d.comb += place[field].eq(Array(f[field] for f in fields)[self.map])
-        m.d.comb += place.number.eq(Array(bank_of(f) for f in fields)[self.map])
-        return place
 
     def _ready(self, usable: Value, place: data.View, stream: Value | int) -> Value:
         owner = Array(self.owner[b] for b in range(self.config.banks))[place.number]
@@ -276,10 +271,3 @@ class ColumnSequencer(Block):
             access.last.eq(last),
             *(access[field].eq(where[field]) for field in ("sid", "group", "bank", "column")),
         ]
-
-
-def _where(config: ControllerConfig) -> data.StructLayout:
-    widths = config.maps[0].widths
-    fields = {name: widths[name] for name in ("sid", "group", "bank")}
-    number = max(1, sum(fields.values()))
-    return data.StructLayout({**fields, "column": max(1, widths["column"]), "number": number})

@@ -150,9 +150,25 @@ class ControllerConfig:
         return bits_for(self.streams - 1)
 
     @property
+    def foresight(self) -> int:
+        """Clocks from the choice of an access to its issue: registers between two accesses.
+
+        None with several slots, where accesses follow each other in every clock. With one slot
+        they are tCCDS apart, and the choice for the next one is made in between.
+        """
+        if self.slots > 1:
+            return 0
+        return 1 if self.timing["ccd_s"] < 4 else 3
+
+    @property
+    def row_foresight(self) -> int:
+        """Clocks from the decision for a row command to its issue."""
+        return min(self.foresight, 1)
+
+    @property
     def most_left(self) -> int:
-        """Most accesses of one visit."""
-        return 2 * self.organisation.columns - 1
+        """Most accesses of one visit: only one of less than a row is made longer, see BankQueue."""
+        return 3 * self.organisation.columns - 1
 
     @property
     def turn_bits(self) -> int:

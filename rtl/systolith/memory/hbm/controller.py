@@ -8,6 +8,7 @@ from systolith.array.packed import PackedArray
 from systolith.hierarchy import Block, place
 from systolith.memory.hbm.bank_queue import BankQueue
 from systolith.memory.hbm.boundary import column_command, row_command
+from systolith.memory.hbm.column_pipeline import ColumnPipeline, column_sequencer
 from systolith.memory.hbm.column_sequencer import ColumnSequencer, moves
 from systolith.memory.hbm.commands import Op
 from systolith.memory.hbm.config import LEAD, ControllerConfig
@@ -23,6 +24,7 @@ from systolith.memory.hbm.data_path import (
     write_layout,
 )
 from systolith.memory.hbm.guard import Guard
+from systolith.memory.hbm.head_place import HeadPlace, place_of
 from systolith.memory.hbm.maintenance import Maintenance
 from systolith.memory.hbm.management import ACTIVATION_BITS, Management
 from systolith.memory.hbm.picking import first_of
@@ -33,6 +35,8 @@ from systolith.memory.hbm.run_queue import RunQueue
 from systolith.memory.hbm.walker import Walker
 
 __all__ = ["Controller"]
+
+_Columns = ColumnSequencer | ColumnPipeline
 
 
 class Controller(Block):
@@ -172,7 +176,8 @@ class Controller(Block):
         config = self.config
         banks, ports = range(config.banks), range(config.ports)
         streams = range(config.streams)
-        walker, columns, rows = Walker(config), ColumnSequencer(config), RowSequencer(config)
+        walker, rows = Walker(config), RowSequencer(config)
+        columns = column_sequencer(config)
         guard, refresh, maintenance = Guard(config), Refresh(config), Maintenance(config)
         runs = [RunQueue(config) for _ in streams]
         queues = [BankQueue(config) for _ in banks]
@@ -193,7 +198,7 @@ class Controller(Block):
             m.submodules[name] = place(block, platform)
 
         # Streams, walker.
-        m.d.comb += [walker.map.eq(self.map), columns.map.eq(self.map)]
+        m.d.comb += walker.map.eq(self.map)
         m.d.comb += [walker.oldest.eq(columns.oldest), walker.unfinished.eq(columns.unfinished)]
         for n, queue in enumerate(runs):
             m.d.comb += [
@@ -205,27 +210,28 @@ class Controller(Block):
                 walker.next[n].eq(queue.next),
                 queue.walk.eq(walker.walk[n]),
                 queue.turn.eq(walker.turn),
-                columns.heads_valid[n].eq(queue.head_valid),
                 columns.heads[n].eq(queue.head),
-                queue.moved.eq(columns.moved[n]),
             ]
+
+        self._places(m, columns, runs, platform)
 
         # Banks.
         for b, bank in enumerate(queues):
             m.d.comb += [
                 bank.push.eq(walker.push[b]),
                 bank.visit.eq(walker.visit),
+                bank.same.eq(walker.same),
                 walker.space[b].eq(bank.space),
                 bank.access.eq(columns.access[b]),
+                bank.ends.eq(columns.ends[b]),
                 rows.valid[b].eq(bank.valid),
                 rows.due[b].eq(bank.first.due),
                 rows.row[b].eq(bank.first.row),
-                rows.final[b].eq(bank.final),
                 columns.final[b].eq(bank.final),
                 columns.owner[b].eq(bank.first.owner),
                 columns.usable[b].eq(rows.usable[b] & bank.valid),
             ]
-        m.d.comb += rows.access.eq(columns.access)
+        m.d.comb += rows.ends.eq(columns.ends)
         moved = Signal(config.due_bits)
         m.d.sync += moved.eq(
             moved + sum(moves(config, getattr(columns, f"access{p}")) for p in ports)
@@ -235,6 +241,9 @@ class Controller(Block):
         # Timing.
         for op in guard.bank_ops:
             name = f"{op.name.lower()}_ok"
+            m.d.comb += getattr(rows, name).eq(getattr(guard, name))
+        for op in guard.soon_ops:
+            name = f"{op.name.lower()}_soon"
             m.d.comb += getattr(rows, name).eq(getattr(guard, name))
         for name in ("prea_ok", "refab_ok", "mrs_ok", "sre_ok", "srx_ok"):
             m.d.comb += getattr(rows, name).eq(getattr(guard, name))
@@ -264,8 +273,8 @@ class Controller(Block):
             self.asleep.eq(maintenance.asleep),
             self.overdue.eq(refresh.overdue),
             self.debt_max.eq(refresh.debt_max),
-            self.balance.eq(refresh.balance),
         ]
+        m.d.sync += self.balance.eq(refresh.balance)
         if rows.single:
             m.d.comb += [
                 rows.pending.eq(refresh.pending),
@@ -298,10 +307,36 @@ class Controller(Block):
             ]
         self._row_out(m, guard, rows)
         self._column_out(m, guard, columns)
-        if config.timing.generation == "sdr":
-            m.d.comb += rows.column_busy.eq(columns.access0.valid)
+        if config.timing.generation == "sdr" and isinstance(columns, ColumnPipeline):
+            m.d.comb += rows.column_busy.eq(columns.busy)
         self._data(m, columns, paths)
         return m
+
+    def _places(self, m: Module, columns: _Columns, runs: list[RunQueue], platform: object) -> None:
+        """Places of the heads: in registers, if there is time for them."""
+        if isinstance(columns, ColumnSequencer):
+            m.d.comb += columns.map.eq(self.map)
+        for n, queue in enumerate(runs):
+            atom, moved = queue.head.atom, columns.moved[n]
+            if not isinstance(columns, ColumnPipeline) or self.config.foresight < 2:
+                m.d.comb += [columns.heads_valid[n].eq(queue.head_valid), queue.moved.eq(moved)]
+                if isinstance(columns, ColumnPipeline):
+                    at = place_of(m, self.config, self.map, atom, f"head_{n}")
+                    m.d.comb += columns.places[n].eq(at)
+                continue
+            # The run itself follows a clock later, still before its next atom is looked at.
+            kept = HeadPlace(self.config)
+            m.submodules[f"place_{n}"] = place(kept, platform)
+            m.d.sync += queue.moved.eq(moved)
+            m.d.comb += [
+                kept.map.eq(self.map),
+                kept.head_valid.eq(queue.head_valid),
+                kept.atom.eq(atom),
+                kept.moved.eq(moved),
+                kept.ended.eq((moved & columns.access0.last) | queue.ended),
+                columns.heads_valid[n].eq(kept.valid),
+                columns.places[n].eq(kept.place),
+            ]
 
     def _row_out(self, m: Module, guard: Guard, rows: RowSequencer) -> None:
         """The row command of this cycle, in the first slot that is offered."""
@@ -332,7 +367,7 @@ class Controller(Block):
                 m.d.comb += word.valid.eq(command.valid & (at == s))
             m.d.comb += self.row[s].eq(late(m, word, f"row_{s}", LEAD))
 
-    def _column_out(self, m: Module, guard: Guard, columns: ColumnSequencer) -> None:
+    def _column_out(self, m: Module, guard: Guard, columns: _Columns) -> None:
         """The column commands of this cycle, each in the first slot of its port's share."""
         config = self.config
         share = config.slots // config.ports
@@ -357,7 +392,7 @@ class Controller(Block):
                 ]
                 m.d.comb += self.column[s].eq(late(m, word, f"column_{s}", LEAD))
 
-    def _data(self, m: Module, columns: ColumnSequencer, paths: list[DataPath]) -> None:
+    def _data(self, m: Module, columns: _Columns, paths: list[DataPath]) -> None:
         for p, path in enumerate(paths):
             m.d.comb += [
                 path.access.eq(getattr(columns, f"access{p}")),

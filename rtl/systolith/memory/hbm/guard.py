@@ -43,6 +43,11 @@ class Guard(Block):
     allowed again. Several commands of one cycle are legal among themselves only as far as the
     sequencers see to it: see there.
 
+    With foresight the answers are about a later clock: accesses ``config.foresight`` clocks from
+    now, row commands ``config.row_foresight``. They hold if in between, this clock included, there
+    is no access and no activation of its bank before an access, and no row command and no access
+    to the banks concerned before a row command.
+
     Parameters
     ----------
     config : ControllerConfig
@@ -60,6 +65,8 @@ class Guard(Block):
         Their slots, and those of the answers.
     act_ok, pre_ok, refpb_ok : Out(banks)
         Allowed, for each bank; refresh of one bank only if the memory has it.
+    act_soon, refpb_soon : Out(banks)
+        Only with foresight: allowed by the time that the choice of a bank takes.
     prea_ok, refab_ok, mrs_ok, sre_ok, srx_ok : Out(1)
         Allowed.
     read_ok0, write_ok0, read_ok1, write_ok1 : Out(banks)
@@ -71,6 +78,8 @@ class Guard(Block):
     row: data.View
     row_at: Signal
     act_ok: Signal
+    act_soon: Signal
+    refpb_soon: Signal
     pre_ok: Signal
     refpb_ok: Signal
     prea_ok: Signal
@@ -94,21 +103,28 @@ class Guard(Block):
             members |= {f"{kind}_ok{p}": Out(config.banks) for kind in ("read", "write")}
         members |= {f"{op.name.lower()}_ok": Out(config.banks) for op in self.bank_ops}
         members |= {f"{op.name.lower()}_ok": Out(1) for op in ALL_OPS}
+        self.soon_ops = [op for op in self.bank_ops if op is not Op.PRE and config.foresight]
+        members |= {f"{op.name.lower()}_soon": Out(config.banks) for op in self.soon_ops}
         super().__init__({**members, "quiet": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         timers = _Timers(m, self)
-        slot = self.row_at if self.config.slots > 1 else None
+        banks = range(self.config.banks)
+        slot = self.row_at if self.config.slots > 1 else self.config.row_foresight
         for op in self.bank_ops:
-            ready = [timers.ready(op, bank, slot) for bank in range(self.config.banks)]
+            ready = [timers.ready(op, bank, slot) for bank in banks]
             m.d.comb += getattr(self, f"{op.name.lower()}_ok").eq(Cat(ready))
+        for op in self.soon_ops:
+            soon = max(self.config.foresight, 2)
+            ready = [timers.ready(op, bank, soon) for bank in banks]
+            m.d.comb += getattr(self, f"{op.name.lower()}_soon").eq(Cat(ready))
         for op in ALL_OPS:
             m.d.comb += getattr(self, f"{op.name.lower()}_ok").eq(timers.ready(op, None, slot))
         for p in range(self.config.ports):
-            at = getattr(self, f"column_at{p}") if self.config.slots > 1 else None
+            at = getattr(self, f"column_at{p}") if self.config.slots > 1 else self.config.foresight
             for op, kind in ((Op.RD, "read"), (Op.WR, "write")):
-                ready = [timers.ready(op, bank, at) for bank in range(self.config.banks)]
+                ready = [timers.ready(op, bank, at) for bank in banks]
                 m.d.comb += getattr(self, f"{kind}_ok{p}").eq(Cat(ready))
         timers.count(m)
         m.d.comb += self.quiet.eq(timers.quiet())
@@ -165,8 +181,8 @@ class _Timers:
         size = self.config.banks // self._places(scope)
         return range(place * size, (place + 1) * size)
 
-    def ready(self, op: Op, bank: int | None, slot: Value | None) -> Value:
-        """Whether ``op`` is allowed, for a bank or for all of them."""
+    def ready(self, op: Op, bank: int | None, slot: Value | int) -> Value:
+        """Whether ``op`` is allowed in a slot, for a bank or for all of them."""
         ready = []
         for scope, apart, found in self.needs[op]:
             for place in range(self._places(scope)):
@@ -186,11 +202,15 @@ class _Timers:
             down = Signal.like(counter, name=f"{counter.name}_down")
             m.d.comb += down.eq(_down(counter, self.slots))
             value = down
+            longest = max(latency for _, latency in found)
             for n, (hit, slot, latency) in enumerate(self._events(scope, apart, found, place)):
                 fresh = Signal.like(counter, name=f"{counter.name}_fresh_{n}")
                 longer = Signal.like(counter, name=f"{counter.name}_next_{n}")
                 m.d.comb += fresh.eq(_after(slot, latency, self.slots))
-                m.d.comb += longer.eq(Mux(hit & (fresh > value), fresh, value))
+                more: Value = fresh > value
+                if self.slots == 1:  # the same, before anything is added; the longest always counts
+                    more = Const(1) if latency == longest else counter <= latency - 1
+                m.d.comb += longer.eq(Mux(hit & more, fresh, value))
                 value = longer
             m.d.sync += counter.eq(value)
         row, slot = self.guard.row, self._slot("row_at")
@@ -229,7 +249,7 @@ class _Timers:
                 if scope is Scope.PC or op not in PER_BANK:
                     here = 1
                 by_latency["row_at", latency].append(row.valid & (row.op == op) & here)
-        for (slot, latency), hits in by_latency.items():
+        for (slot, latency), hits in sorted(by_latency.items(), key=lambda event: event[0][1]):
             yield Cat(hits).any(), self._slot(slot), latency
 
 
@@ -237,11 +257,15 @@ def _order(kind: tuple[Scope, bool, _Loads]) -> tuple[str, bool, list[tuple[Op, 
     return kind[0].name, kind[1], sorted(kind[2])
 
 
-def _passed(counter: Signal, slot: Value | None) -> Value:
-    return ~counter.any() if slot is None else counter <= slot
+def _passed(counter: Signal, slot: Value | int) -> Value:
+    if isinstance(slot, int) and not slot & (slot + 1):  # without a comparison
+        return ~counter[slot.bit_length() :].any()
+    return counter <= slot
 
 
 def _down(counter: Signal, by: int) -> Value:
+    if by == 1:
+        return (counter - counter.any())[: len(counter)]
     return Mux(counter > by, counter - by, 0)[: len(counter)]
 
 

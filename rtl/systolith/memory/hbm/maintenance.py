@@ -1,6 +1,6 @@
 """Maintenance: what concerns all banks at once, after everything else has been held."""
 
-from amaranth.hdl import Array, Module, Signal
+from amaranth.hdl import Array, Module, Mux, Signal
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
@@ -47,7 +47,7 @@ class Maintenance(Block):
     open : In(1)
         Some bank is open.
     ask, ask_op, ask_row, asked : Out(1), Out, Out, In(1)
-        Command for the row sequencer, held until ``asked``.
+        Command for the row sequencer, in registers, held until ``asked``.
     refresh, refreshed : In(1), Out(1)
         A refresh of all banks is due; is issued.
     behind : In(1)
@@ -97,47 +97,59 @@ class Maintenance(Block):
         free = Signal()  # for what is not maintenance
         m.d.comb += self.hold.eq(~free)
         waking = Signal()  # a refresh follows the end of self-refresh
+        drain = Signal(range(self.config.foresight + 1))
+        with m.If(self.asked):
+            m.d.sync += self.ask.eq(0)
+        # A command that is asked for stays so, whatever becomes of its reason.
         with m.FSM():
             with m.State("Start"):
-                m.d.comb += [
-                    self.ask.eq(1),
+                m.d.sync += [
                     self.ask_op.eq(Array(op for op, _ in sequence)[step]),
                     self.ask_row.eq(Array(row for _, row in sequence)[step]),
                 ]
-                with m.If(self.asked):
+                with m.If(~self.ask):
+                    m.d.sync += self.ask.eq(1)
+                with m.Elif(self.asked):
                     m.d.sync += step.eq(step + 1)
                     with m.If(step == len(sequence) - 1):
                         m.d.sync += [free.eq(1), self.ready.eq(1)]
                         m.next = "Idle"
-            with m.State("Idle"), m.If(self.refresh | self.sleep):
-                m.d.sync += free.eq(0)
-                m.next = "Close"
+            with m.State("Idle"):
+                m.d.sync += drain.eq(self.config.foresight)
+                with m.If(self.refresh | self.sleep):
+                    m.d.sync += free.eq(0)
+                    m.next = "Close"
             with m.State("Close"):
-                m.d.comb += [self.ask.eq(self.open), self.ask_op.eq(Op.PREA)]
-                with m.If(~self.open):
-                    m.next = "All"
+                # Accesses that have been chosen are still on their way.
+                m.d.sync += [drain.eq(Mux(drain == 0, 0, drain - 1)), self.ask_op.eq(Op.PREA)]
+                with m.If((drain == 0) & ~self.ask):
+                    with m.If(self.open):
+                        m.d.sync += self.ask.eq(1)
+                    with m.Else():
+                        m.next = "All"
             with m.State("All"):
                 # A refresh that is due goes first.
                 refresh = self.refresh | waking | (self.sleep & self.behind)
-                enter = ~refresh & self.sleep
-                m.d.comb += [
-                    self.ask.eq(refresh | enter),
-                    self.ask_op.eq(Op.REFAB),
-                    self.refreshed.eq(self.asked & refresh),
-                ]
-                with m.If(enter):
-                    m.d.comb += self.ask_op.eq(Op.SRE)
-                with m.If(self.asked & refresh):
-                    m.d.sync += waking.eq(0)
-                with m.Elif(self.asked & enter):
-                    m.d.sync += self.asleep.eq(1)
-                    m.next = "Asleep"
-                with m.Elif(~refresh & ~enter):
-                    m.d.sync += free.eq(1)
-                    m.next = "Idle"
+                with m.If(~self.ask):
+                    m.d.sync += [
+                        self.ask.eq(refresh | self.sleep),
+                        self.ask_op.eq(Mux(refresh, Op.REFAB, Op.SRE)),
+                    ]
+                    with m.If(~refresh & ~self.sleep):
+                        m.d.sync += free.eq(1)
+                        m.next = "Idle"
+                with m.Elif(self.asked):
+                    m.d.comb += self.refreshed.eq(self.ask_op == Op.REFAB)
+                    with m.If(self.refreshed):
+                        m.d.sync += waking.eq(0)
+                    with m.Else():
+                        m.d.sync += self.asleep.eq(1)
+                        m.next = "Asleep"
             with m.State("Asleep"):
-                m.d.comb += [self.ask.eq(~self.sleep), self.ask_op.eq(Op.SRX)]
+                m.d.sync += self.ask_op.eq(Op.SRX)
                 with m.If(self.asked):
                     m.d.sync += [self.asleep.eq(0), waking.eq(1)]
                     m.next = "All"
+                with m.Elif(~self.sleep):
+                    m.d.sync += self.ask.eq(1)
         return m

@@ -1,8 +1,17 @@
 """Choosing one among many: first, in rotation, oldest."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 
-__all__ = ["before", "first_of", "oldest_of", "population", "round_robin"]
+__all__ = [
+    "before",
+    "earliest_of",
+    "first_of",
+    "oldest_of",
+    "one_of",
+    "order_of",
+    "population",
+    "round_robin",
+]
 
 
 def first_of(m: Module, mask: Value, name: str) -> Signal:
@@ -39,9 +48,13 @@ def before(a: Value, b: Value) -> Value:
 
 
 def oldest_of(
-    m: Module, entries: list[tuple[Value, Value]], name: str
+    m: Module, entries: list[tuple[Value, Value]], name: str, *, staged: bool = False
 ) -> tuple[Value, Value, Signal]:
-    """Return whether any is valid, the earliest key, and its number, of pairs (valid, key)."""
+    """Return whether any is valid, the earliest key, and its number, of pairs (valid, key).
+
+    ``staged`` puts registers behind every round of comparisons, one for each doubling of entries.
+    """
+    domain = m.d.sync if staged else m.d.comb
     width = max(1, (len(entries) - 1).bit_length())
     level: list[tuple[Value, Value, Value]] = []
     for n, (valid, key) in enumerate(entries):
@@ -57,18 +70,54 @@ def oldest_of(
             second = Signal(name=f"{name}_{depth}_{n}")
             ok = Signal(name=f"{name}_ok_{depth}_{n}")
             key, at = Signal.like(a_key, name=f"{name}_key_{depth}_{n}"), Signal(width)
-            m.d.comb += [
-                second.eq(b_ok & (~a_ok | before(b_key, a_key))),
+            m.d.comb += second.eq(b_ok & (~a_ok | before(b_key, a_key)))
+            domain += [
                 ok.eq(a_ok | b_ok),
                 key.eq(Mux(second, b_key, a_key)),
                 at.eq(Mux(second, b_at, a_at)),
             ]
             following.append((ok, key, at))
-        level = following + level[len(level) & ~1 :]
+        rest = level[len(level) & ~1 :]
+        if staged and rest:
+            raise ValueError(f"entries must be a power of two in number, not {len(entries)}")
+        level = following + rest
     valid, key, at = level[0]
     chosen = Signal(width, name=name)
     m.d.comb += chosen.eq(at)
     return valid, key, chosen
+
+
+def earliest_of(m: Module, valid: Value, order: list[list[Value]], name: str) -> Signal:
+    """Return one bit for the earliest of those that are valid; ``order[a][b]``: a is before b."""
+    first = Signal(len(valid), name=name)
+    for n in range(len(valid)):
+        earlier = [valid[k] & order[k][n] for k in range(len(valid)) if k != n]
+        m.d.comb += first[n].eq(valid[n] & ~Cat(earlier).any())
+    return first
+
+
+def order_of(m: Module, keys: list[Value], known: Value, name: str) -> list[list[Value]]:
+    """Return for every pair whether a is before b, by registers that are a cycle late.
+
+    Those that are not ``known`` come last: keys that are new in this cycle.
+    """
+    order: list[list[Value]] = [[Const(0) for _ in keys] for _ in keys]
+    for a in range(len(keys)):
+        for b in range(a + 1, len(keys)):
+            earlier, first = Signal(name=f"{name}_{a}_{b}_key"), Signal(name=f"{name}_{a}_{b}")
+            m.d.sync += earlier.eq(before(keys[a], keys[b]))
+            m.d.comb += first.eq(~known[b] | (known[a] & earlier))
+            order[a][b], order[b][a] = first, ~first
+    return order
+
+
+def one_of(chosen: Value, values: list[Value]) -> Value:
+    """Return the value whose bit is set in ``chosen``, zero if none is."""
+    picked: Value = Const(0)
+    for n, value in enumerate(values):
+        word = Value.cast(value)
+        picked = picked | (word & chosen[n].replicate(len(word)))
+    return picked
 
 
 def population(mask: Value) -> Value:

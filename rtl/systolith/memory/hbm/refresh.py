@@ -2,13 +2,12 @@
 
 from enum import IntEnum
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from systolith.hierarchy import Block
 from systolith.memory.hbm.config import ControllerConfig
-from systolith.memory.hbm.picking import population
 
 __all__ = ["HOTTEST", "LEAST_DEBT", "Refresh", "RefreshMode", "forced_margin"]
 
@@ -72,14 +71,16 @@ class Refresh(Block):
     wanted, forced : Out(1)
         A refresh should be done even where it disturbs; must be done at once.
     done, all_done : In(banks), In(1)
-        These have been refreshed; all have.
+        This one has been refreshed; all have.
     overdue : Out(1)
-        The debt is beyond its bound: too few slots were offered.
+        The debt is beyond its bound: too few slots were offered. A cycle behind.
+    age : Out
+        Memory clocks since the nominal start of the round.
     debt_max : Out
         Largest debt so far, in memory clocks.
     balance : Out
         Memory clocks of refreshing that are owed, less those that are ahead: equal at two
-        instants, they did as much as was due in between.
+        instants, they did as much as was due in between. From the first round on.
     """
 
     mode: Signal
@@ -94,6 +95,7 @@ class Refresh(Block):
     forced: Signal
     all_done: Signal
     overdue: Signal
+    age: Signal
     debt_max: Signal
     balance: Signal
 
@@ -120,6 +122,7 @@ class Refresh(Block):
                 "forced": Out(1),
                 "all_done": In(1),
                 "overdue": Out(1),
+                "age": Out(self.age_bits),
                 "debt_max": Out(self.age_bits),
                 "balance": Out(self.age_bits + 1),
             }
@@ -132,32 +135,30 @@ class Refresh(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config = self.config
+        config, slots = self.config, self.config.slots
         refi = config.timing["refi"]
         interval = Signal(range(refi + 1))
         m.d.comb += interval.eq(refi)
         for n in range(1, HOTTEST + 1):
             with m.If(self.hotter == n):
                 m.d.comb += interval.eq(refi >> n)
-        age = Signal(self.age_bits)  # since the nominal start of the round
-        active = Signal(2)  # mode of this round
+        age = self.age
         single = config.timing.rfc_pb is not None
 
-        left: Value = Const(0)
-        if single:  # a refresh of all banks counts for each of them
-            left = Mux(self.all_done, 0, self.pending & ~self.done)[: config.banks]
-        busy = Signal()
-        m.d.comb += busy.eq((self.all_pending & ~self.all_done) | left.any())
-        over = Signal()
-        m.d.comb += over.eq(~busy & (age >= interval))
-        slots = config.slots
+        # Rounds. Comparisons are made a cycle ahead, for the age as it will be.
+        owing, due, over = Signal(), Signal(), Signal()
+        m.d.comb += [
+            owing.eq(self.all_pending | (self.pending.any() if single else 0)),
+            over.eq(due & ~owing & self.running),
+        ]
+        m.d.sync += due.eq(~over & (age >= Mux(self.running, interval - slots, interval)))
         with m.If(self.running):
-            m.d.sync += age.eq(age + slots - Mux(over, interval, 0))
-        m.d.sync += self.all_pending.eq(self.all_pending & ~self.all_done)
-        if single:
-            m.d.sync += self.pending.eq(left)
-        with m.If(over & self.running):
-            m.d.sync += active.eq(self.mode)
+            m.d.sync += age.eq(age + Mux(over, slots - interval, slots))
+        with m.If(self.all_done):
+            m.d.sync += self.all_pending.eq(0)
+        if single:  # a refresh of all banks counts for each of them
+            m.d.sync += self.pending.eq(Mux(self.all_done, 0, self.pending & ~self.done))
+        with m.If(over):
             m.d.sync += self.all_pending.eq(
                 (self.mode == RefreshMode.ALL_BANK) | ((self.mode != 0) & (not single))
             )
@@ -166,36 +167,70 @@ class Refresh(Block):
                 m.d.sync += self.pending.eq(Mux(self.mode == RefreshMode.PER_BANK, all_banks, 0))
 
         # Limits.
-        bound = Signal(self.age_bits)
-        debt = Mux(self.debt_bound < LEAST_DEBT, LEAST_DEBT, self.debt_bound)
-        m.d.sync += bound.eq(debt * interval - forced_margin(config))
-        owing = self.all_pending | (self.pending.any() if single else 0)
-        m.d.comb += [
-            self.forced.eq(owing & (age >= bound)),
-            self.overdue.eq(owing & (age >= bound + forced_margin(config))),
-            self.behind.eq(owing | (age >= interval)),
+        late = Signal()
+        bound = self._bound(m)
+        again = Signal(self.age_bits + 1)  # the same for the round behind this one
+        m.d.sync += [
+            again.eq(bound + interval - slots),
+            late.eq(
+                Mux(over, age >= again, age >= Mux(self.running, bound - slots, bound)),
+            ),
+        ]
+        m.d.comb += [self.forced.eq(owing & late), self.behind.eq(owing | due)]
+        limit = Signal(self.age_bits)
+        m.d.sync += [
+            limit.eq(bound + forced_margin(config)),
+            self.overdue.eq(owing & (age >= limit)),
         ]
         with m.If(owing & (age > self.debt_max)):
             m.d.sync += self.debt_max.eq(age)
         if single:
-            # From one interval on, refreshes are wanted at their average pace.
+            self._pace(m, interval, due)
+            pace_bits = (config.banks - 1).bit_length()
             pace = Signal(range(refi + 1))
-            counter = Signal(range(2 * refi))
-            m.d.comb += pace.eq(interval >> (config.banks - 1).bit_length())
-            late = Signal()
-            m.d.comb += [late.eq(age >= interval), self.wanted.eq(late & (counter == 0))]
-            with m.If(self.wanted & self.done.any()):
-                m.d.sync += counter.eq(pace)
-            with m.Elif(counter > slots):
-                m.d.sync += counter.eq(counter - slots)
-            with m.Else():
-                m.d.sync += counter.eq(0)
-            owed = Signal(range(config.banks + 1))
-            m.d.comb += owed.eq(Mux(self.all_pending, config.banks, population(left)))
-            m.d.comb += self.balance.eq(age + interval - (config.banks - owed) * pace)
+            ahead = Signal(range(2 * refi), init=refi >> pace_bits << pace_bits)
+            m.d.comb += [
+                pace.eq(interval >> pace_bits),
+                self.balance.eq(age + interval - ahead),
+            ]
+            with m.If(over):
+                m.d.sync += ahead.eq(0)
+            with m.Elif(self.all_done):
+                m.d.sync += ahead.eq(pace << pace_bits)
+            with m.Elif(self.done.any()):
+                m.d.sync += ahead.eq(ahead + pace)
         else:
             m.d.comb += [
                 self.wanted.eq(0),
                 self.balance.eq(age + Mux(self.all_pending, interval, 0)),
             ]
         return m
+
+    def _bound(self, m: Module) -> Signal:
+        """Age from which refreshes are forced, from a table: two registers choose among it."""
+        refi, margin = self.config.timing["refi"], forced_margin(self.config)
+        bound = Signal(self.age_bits)
+        limit: Value = Const(0, self.age_bits)
+        for hotter in range(HOTTEST + 1):
+            for debt in range(1 << len(self.debt_bound)):
+                value = (refi >> hotter) * max(debt, LEAST_DEBT) - margin
+                # Other numbers of times stand for none.
+                there = Cat(self.hotter == n for n in range(1, HOTTEST + 1)).any() == 0
+                there = self.hotter == hotter if hotter else there
+                limit = limit | Mux(there & (self.debt_bound == debt), value, 0)
+        m.d.sync += bound.eq(limit)
+        return bound
+
+    def _pace(self, m: Module, interval: Value, due: Value) -> None:
+        """From one interval on, refreshes are wanted at their average pace."""
+        config, slots = self.config, self.config.slots
+        refi = config.timing["refi"]
+        pace, counter = Signal(range(refi + 1)), Signal(range(2 * refi))
+        m.d.comb += pace.eq(interval >> (config.banks - 1).bit_length())
+        m.d.comb += self.wanted.eq(due & (counter == 0))
+        with m.If(self.wanted & self.done.any()):
+            m.d.sync += counter.eq(pace)
+        with m.Elif(counter > slots):
+            m.d.sync += counter.eq(counter - slots)
+        with m.Else():
+            m.d.sync += counter.eq(0)

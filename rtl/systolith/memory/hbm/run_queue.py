@@ -43,6 +43,8 @@ class RunQueue(Block):
         The run whose atoms move; it is always one that has been walked.
     moved : In
         Atoms of the head that have been issued, never more than are left.
+    ended : Out(1)
+        The last one of it was among them.
     """
 
     valid: Signal
@@ -56,6 +58,7 @@ class RunQueue(Block):
     head_valid: Signal
     head: data.View
     moved: Signal
+    ended: Signal
 
     def __init__(self, config: ControllerConfig) -> None:
         self.config = config
@@ -72,6 +75,7 @@ class RunQueue(Block):
                 "head_valid": Out(1),
                 "head": Out(head_layout(config)),
                 "moved": In(range(config.ports + 1)),
+                "ended": Out(1),
             }
         )
 
@@ -104,8 +108,10 @@ class RunQueue(Block):
         m.d.sync += [tail.eq(tail + put), walked.eq(walked + self.walk)]
 
         coming = data.View(config.run, again.r_data)
-        finished = self.head_valid & (self.head.count == self.moved)
-        with m.If((finished | ~self.head_valid) & (head != walked)):
+        m.d.comb += self.ended.eq(self.head_valid & (self.head.count == self.moved))
+        # The next run takes the place of one that has ended: at once only if there is no time.
+        free = ~self.head_valid if config.foresight > 1 else self.ended | ~self.head_valid
+        with m.If(free & (head != walked)):
             m.d.sync += [
                 self.head_valid.eq(1),
                 *(self.head[n].eq(coming[n]) for n in dict(config.run.members)),
@@ -114,7 +120,7 @@ class RunQueue(Block):
             ]
         with m.Else():
             m.d.sync += [
-                self.head_valid.eq(self.head_valid & ~finished),
+                self.head_valid.eq(self.head_valid & ~self.ended),
                 self.head.atom.eq(self.head.atom + self.moved),
                 self.head.count.eq(self.head.count - self.moved),
             ]
