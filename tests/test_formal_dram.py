@@ -51,6 +51,7 @@ _SINGLE = replace(_TWO, groups=1, banks=2)
 ONE_SLOT, FOUR_SLOTS = _config(SHAPE), _config(SHAPE, slots=4)
 ON_SDR = _config(SDR_SHAPE, SDR)
 _SMALL = _config(_TWO)
+_LONG = _config(replace(_TWO, columns=4))
 _BRISK = _config(_TWO, replace(TIGHT, refi=640), slots=4)
 _FAST = _config(
     replace(_TWO, atom=1),
@@ -106,6 +107,8 @@ CASES = {
     "banks-4-groups": replace(_legal(_config(replace(_TWO, banks=2), slots=4)), slow=True),
     "banks-sdr": _legal(_config(_SINGLE, SDR), 48),
     "visits-1": Case(build=lambda f: visits_conserved(_SMALL, f), cover=16),
+    # Rows of more accesses, in which a visit can join the first one.
+    "visits-long": Case(build=lambda f: visits_conserved(_LONG, f), cover=16, bound=14),
     "visits-2": Case(
         build=lambda f: visits_conserved(_config(_TWO, visits=2), f), cover=20, slow=True
     ),

@@ -113,9 +113,10 @@ class BankQueue(Block):
         oldest = data.View(config.visit, middle.r_data)
         with m.If(self.valid):
             one = Mux(self.access, self.first.left == 2, self.first.left == 1)
+            swap = self.access & (self.first.left == 1) & (more == 1)
             m.d.sync += [
                 self.first.left.eq(self.first.left + more - self.access),
-                self.final.eq(one & ~adding & ~to_first),
+                self.final.eq(Mux(adding, swap, one) & ~to_first),
             ]
         with m.Elif(from_middle):
             m.d.sync += [self.first.eq(oldest), self.final.eq(oldest.left == 1)]
@@ -137,7 +138,7 @@ class BankQueue(Block):
             m.d.sync += last.left.eq(grown.left)
         m.d.sync += last_valid.eq(new | (last_valid & ~from_last))
         m.d.comb += [
-            middle.w_en.eq(spill),
+            middle.w_en.eq(self.push),  # a free word, counted only if it is needed
             middle.w_addr.eq(tail),
             middle.w_data.eq(last),
             middle.r_addr.eq(head),

@@ -152,7 +152,7 @@ class RowSequencer(Block):
         must: Value = Const(0, banks)
         if self.single:
             must = Mux(self.forced, self.pending, 0)[:banks]
-            for n in range(ahead):
+            for n in range(ahead - 1):  # and one clock in the candidate's registers
                 left = _delayed(m, left, f"closing_{n}") & closing
             shut = Signal(banks)
             m.d.comb += shut.eq(left & self.open & self.pre_ok)
