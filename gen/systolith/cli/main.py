@@ -14,10 +14,14 @@ from systolith.cli.output import FAILED, emit_json, mistakes, notes, table, work
 from systolith.cli.picture import print_report
 from systolith.cli.simulate import simulate as simulate_gemms
 from systolith.compiler.split import Gemm, Split, legal_splits
-from systolith.config.files import load_config
+from systolith.config.files import load_any, load_config
+from systolith.config.memory_presets import MEMORY_PRESETS
 from systolith.config.presets import PRESETS
 from systolith.emit.files import generate as generate_files
+from systolith.emit.memory_files import generate_memory
+from systolith.memory.system.config import MemorySystemConfig
 from systolith.perf.closed import best_split, estimate
+from systolith.perf.memory.advice import look_ahead_advice
 
 __all__ = ["app", "run"]
 
@@ -52,8 +56,20 @@ def presets(json: Json = False) -> None:
                 "purpose": preset.purpose,
             }
         )
+    memories = [
+        {
+            "name": name,
+            "memory": preset.config.controller.timing.name,
+            "mib": preset.config.bytes >> 20,
+            "slots": preset.config.controller.slots,
+            "ecc": preset.config.controller.ecc,
+            "native": preset.config.native,
+            "purpose": preset.purpose,
+        }
+        for name, preset in MEMORY_PRESETS.items()
+    ]
     if json:
-        emit_json({"presets": rows})
+        emit_json({"presets": rows, "memories": memories})
         return
     table(
         "Presets",
@@ -62,6 +78,11 @@ def presets(json: Json = False) -> None:
             (r["name"], f"{r['rows']}x{r['cols']}", r["bands"], r["tile"], r["purpose"])
             for r in rows
         ],
+    )
+    table(
+        "Memory controllers (generate)",
+        ("name", "memory", "MiB", "slots", "purpose"),
+        [(m["name"], m["memory"], m["mib"], m["slots"], m["purpose"]) for m in memories],
     )
 
 
@@ -75,8 +96,18 @@ def generate(
 ) -> None:
     """Write Verilog, JSON description, C header and FuseSoC core of a configuration."""
     with mistakes():
-        chosen = choose(load_config(config), acts, weights)
-        done = generate_files(chosen.config, output)
+        known = load_any(config)
+        note: dict[str, object] = {}
+        if isinstance(known, MemorySystemConfig):
+            if acts or weights:
+                raise ValueError("--acts and --weights are of engines, not of memories")
+            with working(known.name):
+                done = generate_memory(known, output)
+            if advice := look_ahead_advice(known.controller):
+                notes.print(f"warning: {advice}")
+        else:
+            chosen = choose(known, acts, weights)
+            done, note = generate_files(chosen.config, output), dict(chosen.note)
     if json:
         emit_json(
             {
@@ -86,7 +117,7 @@ def generate(
                 "lines": done.lines,
                 "bytes": done.bytes,
                 "seconds": round(done.seconds, 3),
-                **chosen.note,
+                **note,
             }
         )
         return

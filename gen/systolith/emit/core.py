@@ -1,25 +1,24 @@
 """FuseSoC core description (CAPI2)."""
 
-from systolith.array.config import EngineConfig
 from systolith.emit.description import generator_version
 
 __all__ = ["fusesoc_core"]
 
 
-def fusesoc_core(config: EngineConfig, top: str, verilog: str, waivers: str) -> str:
-    """CAPI2 text for the emitted files."""
+def fusesoc_core(identity: str, description: str, top: str, name: str) -> str:
+    """CAPI2 text for the emitted files ``name.v`` and ``name.vlt``."""
     return f"""CAPI=2:
-name: systolith:engine:{config.name}:{generator_version()}
-description: Splittable INT8 matrix engine {config.array.rows}x{config.array.cols}
+name: {identity}:{generator_version()}
+description: {description}
 
 filesets:
   rtl:
     files:
-      - {verilog}
+      - {name}.v
     file_type: verilogSource-2005
   lint:
     files:
-      - {waivers}
+      - {name}.vlt
     file_type: vlt
 
 targets:

@@ -9,7 +9,7 @@ from systolith.array.config import EngineConfig
 from systolith.array.interface import event_layout, ports
 from systolith.array.readout import Readout
 from systolith.compiler.split import legal_splits
-from systolith.config.files import to_dict, to_toml
+from systolith.config.files import Config, to_dict, to_toml
 
 __all__ = ["config_digest", "describe", "generator_version"]
 
@@ -19,7 +19,7 @@ def generator_version() -> str:
     return importlib.metadata.version("systolith")
 
 
-def config_digest(config: EngineConfig) -> str:
+def config_digest(config: Config) -> str:
     """First 12 hex digits of the SHA-256 of the configuration's TOML text."""
     return hashlib.sha256(to_toml(config).encode()).hexdigest()[:12]
 

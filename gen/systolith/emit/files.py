@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from systolith.array.config import EngineConfig
@@ -11,6 +10,7 @@ from systolith.config.files import to_toml
 from systolith.emit.core import fusesoc_core
 from systolith.emit.description import config_digest, describe, generator_version
 from systolith.emit.header import c_header
+from systolith.emit.staging import Emitted, OutputError, write_files
 from systolith.emit.verilog import emit_design
 
 __all__ = ["WAIVERS", "Emitted", "OutputError", "generate"]
@@ -30,41 +30,9 @@ lint_off -rule WIDTHTRUNC
 lint_off -rule CMPCONST
 // Priority decoders are written as casez; the first match wins.
 lint_off -rule CASEOVERLAP
+// Functions of the converter call their inputs a, b and s, as some ports are called.
+lint_off -rule VARHIDDEN
 """
-
-
-class OutputError(ValueError):
-    """The output directory cannot be written."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Emitted:
-    """Files of one design.
-
-    Parameters
-    ----------
-    top
-        Top module.
-    directory
-        Where they are.
-    verilog
-        The Verilog file's name.
-    files
-        Names of all files.
-    modules, lines, bytes
-        Size of the Verilog.
-    seconds
-        Time it took.
-    """
-
-    top: str
-    directory: Path
-    verilog: str
-    files: tuple[str, ...]
-    modules: int
-    lines: int
-    bytes: int
-    seconds: float
 
 
 def _banner(config: EngineConfig) -> str:
@@ -97,33 +65,13 @@ def generate(config: EngineConfig, directory: Path) -> Emitted:
         f"{name}.json": json.dumps(describe(config, design.top, design.leaves), indent=2) + "\n",
         f"{name}.h": c_header(config),
         f"{name}.vlt": WAIVERS,
-        f"{name}.core": fusesoc_core(config, design.top, f"{name}.v", f"{name}.vlt"),
+        f"{name}.core": fusesoc_core(
+            f"systolith:engine:{name}",
+            f"Splittable INT8 matrix engine {config.array.rows}x{config.array.cols}",
+            design.top,
+            name,
+        ),
         f"{name}.toml": to_toml(config),
     }
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        staged = [
-            (directory / f".{file}.part", directory / file, text) for file, text in texts.items()
-        ]
-        try:
-            for part, _, text in staged:
-                part.write_text(text, encoding="utf-8")
-            for part, final, _ in staged:
-                part.replace(final)
-        finally:
-            for part, _, _ in staged:
-                part.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"output directory {directory}: {error.strerror}; choose one that can be written"
-        ) from None
-    return Emitted(
-        top=design.top,
-        directory=directory,
-        verilog=f"{name}.v",
-        files=tuple(texts),
-        modules=verilog.count("\nendmodule"),
-        lines=verilog.count("\n"),
-        bytes=len(verilog.encode()),
-        seconds=time.perf_counter() - begin,
-    )
+    write_files(directory, texts)
+    return Emitted.of(design.top, directory, texts, f"{name}.v", begin)

@@ -180,6 +180,11 @@ _SDR = {
         Organisation(sids=1, groups=1, banks=4, rows=2048, columns=32, atom=32, mask=False),
         {"rcd": 15, "rp": 15, "ras": 40, "rc": 55, "wr": 15, "rrd": 10, "rfc": 55, "refi": 15625},
     ),
+    # The same shape, slower: also found on Colorlight boards.
+    "sdr-em638325": (
+        Organisation(sids=1, groups=1, banks=4, rows=2048, columns=32, atom=32, mask=False),
+        {"rcd": 18, "rp": 18, "ras": 42, "rc": 60, "wr": 15, "rrd": 12, "rfc": 60, "refi": 15625},
+    ),
 }
 _SDR_BURST = 8
 
@@ -193,7 +198,7 @@ def sdr_parts(mhz: float) -> dict[str, Part]:
         clocks |= {"rtw": 3 + _SDR_BURST + 1, "wtr_s": 1, "mrd": 2, "ckesr": 2, "wr": 2}
         named = {n: t for n, t in times.items() if n not in ("rcd", "rrd")}
         named |= {"rcd_rd": times["rcd"], "rcd_wr": times["rcd"], "rrd_s": times["rrd"]}
-        named |= {"xs": times["rfc"] + 10}
+        named |= {"xs": times["rfc"] + 10, "ckesr": times["ras"]}  # self-refresh lasts tRAS
         values = cycles(tck, named, clocks=clocks)
         values["rc"] = max(values["rc"], values["ras"] + values["rp"])
         timing = Timing(

@@ -255,6 +255,9 @@ def _rules(t: Timing) -> Iterable[Rule]:
     yield rule("tRAS", bank, {Op.ACT}, _PRE, t["ras"])
     yield rule("tRTP", bank, {Op.RD}, _PRE, t["rtp"])
     yield rule("tWR", bank, {Op.WR}, _PRE, restored)
+    # A row that closes by itself is not to be cut short by a precharge of all banks.
+    yield rule("tRTP to all banks", pc, {Op.RDA}, {Op.PREA}, t["rtp"])
+    yield rule("tWR to all banks", pc, {Op.WRA}, {Op.PREA}, restored)
     yield rule("tRC", bank, {Op.ACT}, {Op.ACT}, t["rc"])
     yield rule("tRP", bank, _PRE, {Op.ACT}, t["rp"])
     yield rule("tRTP + tRP", bank, {Op.RDA}, {Op.ACT}, t["rtp"] + t["rp"])

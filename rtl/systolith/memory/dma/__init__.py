@@ -1,0 +1,1 @@
+"""DMA engine: moves atoms between large memory and scratchpads, by descriptors."""

@@ -1,0 +1,335 @@
+"""The DMA engine: what is checked is inside, what is asked for has room, what begins ends.
+
+Parts are proved with everything around them free; the whole engine with a memory and a scratchpad
+that answer what was asked, when they like.
+"""
+
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from amaranth.hdl import Assert, Assume, Cat, Cover, Elaboratable, Module, Mux, Signal, Value
+from amaranth.lib import data
+
+from systolith.memory.dma import checker, engine, pages, read_buffer, requests, returns
+from systolith.memory.dma.checker import CHECK_CYCLES
+from systolith.memory.dma.codes import DmaCode, DmaOp
+from systolith.memory.dma.config import DmaConfig
+from systolith.memory.dma.descriptor import item_layout, region_layout
+from systolith.memory.dma.fifo import Fifo
+from systolith.memory.dma.requests import Kind, ask_layout, memory_port
+from systolith.proofs.substitute import Mutant, free, installed, to_rtlil
+
+__all__ = ["boxes_inside", "pages_inside", "room_for_answers", "tables_inside", "whole"]
+
+
+def _view(m: Module, layout: data.StructLayout, name: str, *, constant: bool = False) -> Any:
+    return data.View(layout, free(m, layout.size, name, constant=constant))
+
+
+class _Checked(Elaboratable):
+    """One descriptor from reset: the checker keeps nothing of those before it."""
+
+    def __init__(self, config: DmaConfig, tables: bool) -> None:
+        self.config, self.tables = config, tables
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.dut = dut = checker.Checker(config)
+        item = _view(m, item_layout(config), "item", constant=True)
+        record = item.record
+        regions = [
+            _view(m, region_layout(config), f"region_{n}", constant=True)
+            for n in range(config.regions)
+        ]
+        dut_regions: Any = dut.regions
+        m.d.comb += [
+            dut.item.valid.eq(1),
+            dut.item.payload.eq(item),
+            dut.plan.ready.eq(0),
+            *(dut_regions[n].eq(region) for n, region in enumerate(regions)),
+            Assume(~item.listed & (item.code == 0)),
+        ]
+        plan: Any = dut.plan.payload
+        accepted = Signal()
+        clocks = Signal(6)
+        m.d.sync += clocks.eq(clocks + 1)
+        m.d.comb += [
+            accepted.eq(dut.plan.valid & (plan.code == DmaCode.OK) & (plan.op != DmaOp.FENCE)),
+            Assert(dut.plan.valid | (clocks < CHECK_CYCLES)),
+            Cover(accepted & (clocks < CHECK_CYCLES + 2)),
+        ]
+        paged = (plan.op == DmaOp.GATHER) | (plan.op == DmaOp.APPEND)
+        out = (plan.op == DmaOp.STORE) | (plan.op == DmaOp.APPEND)
+        places = [free(m, config.count_bits, f"place_{n}", constant=True) for n in range(3)]
+        in_box = Cat(places[n] < record.count[n] for n in range(3)).all()
+        if self.tables:
+            part = free(m, len(plan.table_atoms), "part", constant=True)
+            at = Signal(config.space_bits + 8)
+            m.d.comb += [
+                at.eq(plan.table + part),
+                Assert(
+                    ~(accepted & paged & (part < plan.table_atoms))
+                    | _inside(regions, record.table_region, at, None, 0)
+                ),
+            ]
+            return m
+        for local, used in ((0, (plan.op != DmaOp.FILL) & ~paged), (1, 1)):
+            strides = record.local_stride if local else record.memory_stride
+            start = plan.move.local if local else plan.memory
+            bits = config.local_bits if local else config.atom_bits
+            steps = [Signal(range(-(1 << 12), 1 << 12), name=f"step_{local}{n}") for n in range(3)]
+            at = Signal(range(-(1 << 14), 1 << 14), name=f"at_{local}")
+            for n in range(3):
+                kept = strides[n][: bits + 1].as_signed()
+                m.d.comb += steps[n].eq(places[n] * kept)
+            number = record.local_region if local else record.memory_region
+            writes = ~out if local else out
+            m.d.comb += [
+                at.eq(start + steps[0] + steps[1] + steps[2]),
+                Assert(~(accepted & used & in_box) | _inside(regions, number, at, local, writes)),
+            ]
+        return m
+
+
+def _inside(
+    regions: list[Any], number: Value, at: Value, local: int | None, writes: Value | int
+) -> Value:
+    """``at`` is in the region of this number, which is of this space and has the right."""
+    good = []
+    for n, region in enumerate(regions):
+        space = 1 if local is None else region.local == local
+        right = Mux(writes, region.write, region.read)
+        good.append((number == n) & space & right & (at >= region.base) & (at < region.limit))
+    return Cat(good).any()
+
+
+def boxes_inside(config: DmaConfig, mutants: Iterable[Mutant] = ()) -> str:
+    """Every atom and every word of an accepted box is in its region, with the right to it.
+
+    For all records and regions. Complete at a depth of ``CHECK_CYCLES + 2``.
+    """
+    with installed(mutants):
+        return to_rtlil(_Checked(config, tables=False))
+
+
+def tables_inside(config: DmaConfig, mutants: Iterable[Mutant] = ()) -> str:
+    """Every atom of a page table that will be read is in its region."""
+    with installed(mutants):
+        return to_rtlil(_Checked(config, tables=True))
+
+
+class _Pages(Elaboratable):
+    def __init__(self, config: DmaConfig) -> None:
+        self.config = config
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.dut = dut = pages.PageWalker(config)
+        piece: Any = dut.piece
+        constant = {n: free(m, len(getattr(dut, n)), n, constant=True) for n in ("base", "size")}
+        for name in ("page_log2", "position", "total"):
+            constant[name] = free(m, len(getattr(dut, name)), name, constant=True)
+        for name in ("start", "stop", "entry_valid", "entry_bad"):
+            m.d.comb += getattr(dut, name).eq(free(m, 1, name))
+        m.d.comb += [
+            *(getattr(dut, name).eq(value) for name, value in constant.items()),
+            dut.entry.eq(free(m, 32, "entry")),
+            dut.take.eq(free(m, len(dut.take), "take")),
+            Assume(dut.take <= Mux(dut.valid, piece.left, 0)),
+            Assume(constant["page_log2"] <= config.page_bits),
+            Assume(constant["base"] + constant["size"] <= 1 << config.atom_bits),
+            Assert(~dut.valid | (piece.left != 0)),
+            Assert(~dut.valid | (piece.atom >= constant["base"])),
+            Assert(~dut.valid | (piece.atom + piece.left <= constant["base"] + constant["size"])),
+            Cover(dut.valid & (dut.take == 1)),
+            Cover(dut.bad_page),
+        ]
+        return m
+
+
+def pages_inside(config: DmaConfig, mutants: Iterable[Mutant] = ()) -> str:
+    """Whatever stands in a page table, no atom outside of the region is ever offered."""
+    with installed(mutants):
+        return to_rtlil(_Pages(config))
+
+
+class _Guarded(Fifo):
+    """A queue that is never overfilled, and never asked for what it has not."""
+
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
+        m.d.comb += [Assert(~self.put | self.space), Assert(~self.take | self.valid)]
+        return m
+
+
+_GUARDED: Any = SimpleNamespace(target=Fifo, replacement=_Guarded)
+"""Takes the place of every queue, as a mutant does."""
+
+
+class _Room(Elaboratable):
+    def __init__(self, config: DmaConfig) -> None:
+        self.config = config
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        asked, back = requests.Requests(config), returns.Returns(config)
+        buffer = read_buffer.ReadBuffer(config)
+        m.submodules.asked, m.submodules.back, m.submodules.buffer = asked, back, buffer
+        ask = _view(m, ask_layout(config), "ask")
+        take, valid = free(m, 1, "take"), free(m, 1, "valid")
+        m.d.comb += [
+            asked.ask.valid.eq(free(m, 1, "ask_valid")),
+            asked.ask.payload.eq(ask),
+            Assume((ask.count != 0) & (ask.count <= config.longest)),
+            asked.request.ready.eq(free(m, 1, "ready")),
+            asked.expected_space.eq(back.expected_space),
+            back.expected.eq(asked.expected),
+            back.expected_valid.eq(asked.expected_valid),
+            back.valid.eq(valid),  # more atoms than were asked for, too
+            buffer.put.eq(back.load),
+            buffer.take.eq(take),
+            asked.freed.eq(take),
+            Assume(~take | buffer.valid),
+            Assert(~buffer.overflow),
+            Cover(buffer.put & (ask.kind == Kind.TABLE)),
+        ]
+        return m
+
+
+def room_for_answers(config: DmaConfig, mutants: Iterable[Mutant] = ()) -> str:
+    """What was asked for has room when it comes, for all requests and all answers."""
+    with installed([*mutants, _GUARDED]):
+        return to_rtlil(_Room(config))
+
+
+class _Whole(Elaboratable):
+    def __init__(self, config: DmaConfig, within: int | None) -> None:
+        self.config, self.within = config, within
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        dut: Any = engine.DmaEngine(config)
+        m.submodules.dut = dut
+        memory, local = dut.memory, dut.local
+        regions = [
+            _view(m, region_layout(config), f"region_{n}", constant=True)
+            for n in range(config.regions)
+        ]
+        prompt = self.within is not None
+        coin = {
+            n: 1 if prompt else free(m, 1, n)
+            for n in ("request", "write", "read", "done", "local", "answer", "taken")
+        }
+        record = data.View(dut.descriptors.payload.shape(), free(m, 512, "record"))
+        offered = free(m, 1, "offered")
+        m.d.comb += [
+            *(dut.regions[n].eq(region) for n, region in enumerate(regions)),
+            dut.descriptors.valid.eq(offered),
+            dut.descriptors.payload.eq(record),
+            dut.retired.ready.eq(coin["taken"]),
+            memory.request.ready.eq(coin["request"]),
+            memory.write.ready.eq(coin["write"]),
+            local.request.ready.eq(coin["local"]),
+        ]
+        self._memory(m, dut, coin)
+        # Tags count.
+        given, told = Signal(4), Signal(4)
+        m.d.sync += [
+            given.eq(given + (offered & dut.descriptors.ready)),
+            told.eq(told + (dut.retired.valid & dut.retired.ready)),
+        ]
+        m.d.comb += [
+            Assume(record.tag == given),
+            Assert(~dut.retired.valid | (dut.retired.p.tag == told)),
+            Assert(~dut.retired.valid | (told != given)),
+            Assert(~dut.overflow & ~dut.stopped & ~dut.stray),
+        ]
+        asks, wants = memory.request, local.request
+        m.d.comb += [
+            Assert(~asks.valid | _covered(regions, asks.p.atom, asks.p.count, 0, asks.p.write)),
+            Assert(~wants.valid | _covered(regions, wants.p.address, 1, 1, wants.p.write)),
+            Cover(dut.retired.valid & (told == 1) & (dut.retired.p.code == DmaCode.OK)),
+        ]
+        if self.within is not None:
+            self._prompt(m, record, given, told, self.within)
+        return m
+
+    def _memory(self, m: Module, dut: Any, coin: dict[str, Any]) -> None:
+        """Answers in order, what was asked and no more; their data is free."""
+        config, memory, local = self.config, dut.memory, dut.local
+        layout = memory_port(config).request_layout
+        queue = Fifo(depth=8, width=layout.size)
+        m.submodules.asked = queue
+        head: Any = data.View(layout, queue.head)
+        before, step, last = Signal(len(head.count)), Signal(), Signal()
+        wrote, moves = Signal(), Signal()
+        supplied = Signal(6)  # atoms of writes that came, less those of writes that are done with
+        m.d.comb += [
+            queue.put.eq(memory.request.valid & memory.request.ready),
+            queue.entry.eq(memory.request.payload),
+            wrote.eq(memory.write.valid & memory.write.ready),
+            last.eq(before + 1 == head.count),
+            moves.eq(Mux(head.write, coin["done"] & (supplied != 0), coin["read"])),
+            step.eq(queue.valid & moves),
+            queue.take.eq(step & last),
+            memory.read.valid.eq(step & ~head.write),
+            memory.read.p.last.eq(last),
+            memory.read.p.error.eq(free(m, 1, "error")),
+            memory.read.p.data.eq(free(m, config.data_bits, "data")),
+            memory.done.eq(step & head.write & last),
+            Assert(~queue.put | queue.space),
+        ]
+        m.d.sync += supplied.eq(supplied + wrote - (step & head.write))
+        with m.If(step):
+            m.d.sync += before.eq(Mux(last, 0, before + 1))
+        waiting = Signal(6)
+        answer = Signal()
+        m.d.comb += [
+            answer.eq((waiting != 0) & coin["answer"]),
+            local.response.valid.eq(answer),
+            local.response.error.eq(free(m, 1, "local_error")),
+            local.response.refused.eq(free(m, 1, "refused")),
+            local.response.data.eq(free(m, config.data_bits, "word")),
+        ]
+        m.d.sync += waiting.eq(waiting + (local.request.valid & local.request.ready) - answer)
+
+    def _prompt(self, m: Module, record: Any, given: Signal, told: Signal, within: int) -> None:
+        """Small descriptors, and everything answers at once."""
+        age = Signal(8)
+        m.d.sync += age.eq(Mux(given == told, 0, age + 1))
+        few = Cat(record.count[n][1:].any() for n in (1, 2)) == 0
+        m.d.comb += [
+            Assume(few & ~record.count[0][2:].any()),
+            Assume(given < 1),
+            Assert((given == told) | (age < within)),
+            Cover((given == 1) & (told == 1)),
+        ]
+
+
+def _covered(
+    regions: list[Any], first: Value, count: Value | int, local: int, write: Value
+) -> Value:
+    """All of it is in one region of this space that has the right."""
+    good = [
+        (region.local == local)
+        & Mux(write, region.write, region.read)
+        & (first >= region.base)
+        & (first + count <= region.limit)
+        for region in regions
+    ]
+    return Cat(good).any()
+
+
+def whole(config: DmaConfig, *, within: int | None = None, mutants: Iterable[Mutant] = ()) -> str:
+    """The engine: each descriptor retires once, in order; no access is outside of the regions.
+
+    With ``within``, memory, scratchpad and host answer at once, and one descriptor of up to 12
+    atoms retires within so many clocks. Lists and the watchdog are off.
+    """
+    with installed([*mutants, _GUARDED]):
+        return to_rtlil(_Whole(config, within))
