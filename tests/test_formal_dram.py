@@ -82,11 +82,11 @@ class Case:
 
 
 def _rules(config: ControllerConfig) -> Case:
-    return Case(build=lambda _: guard_rules(config), cover=0, engine=_INDUCTION)
+    return Case(build=lambda _: guard_rules(config), cover=0, depth=2, engine=_INDUCTION)
 
 
 def _bus(config: ControllerConfig, cover: int) -> Case:
-    return Case(build=lambda _: data_bus(config), cover=cover, engine=_INDUCTION)
+    return Case(build=lambda _: data_bus(config), cover=cover, depth=2, engine=_INDUCTION)
 
 
 def _legal(config: ControllerConfig, cover: int = 32) -> Case:

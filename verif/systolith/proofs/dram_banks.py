@@ -34,7 +34,7 @@ from systolith.memory.hbm.head_place import where_layout
 from systolith.memory.hbm.maintenance import Maintenance
 from systolith.memory.hbm.row_sequencer import RowSequencer
 from systolith.memory.hbm.run_queue import head_layout
-from systolith.proofs.dram_foresight import foreseen
+from systolith.proofs.dram_foresight import foreseen, lasting
 from systolith.proofs.substitute import Mutant, free, installed, to_rtlil
 
 __all__ = ["legal_commands"]
@@ -251,6 +251,7 @@ class _Legal(Elaboratable):
             name = f"{op.name.lower()}_ok"
             ok = rows.refpb_ok if op is Op.RFMPB else getattr(rows, name)
             touched = columns.access if op in PER_BANK else accessed & (op is not Op.SRX)
+            touched = lasting(m, config, touched, name)
             spoiled = touched | row.valid.replicate(len(ok))
             ok = foreseen(m, ok, config.row_foresight, spoiled, name)[-1]
             rules.append((row.op != op) | (((row.banks if op in PER_BANK else 1) & ~ok) == 0))
@@ -272,7 +273,7 @@ class _Legal(Elaboratable):
         busy = Mux(row.valid, row.banks, 0) | Mux(everywhere, (1 << config.banks) - 1, 0)
         oks = {}
         accessed = Cat(getattr(columns, f"issue{p}").valid for p in ports).any()
-        every = accessed.replicate(config.banks)
+        every = lasting(m, config, accessed, "any").replicate(config.banks)
         for name in (f"{n}{p}" for p in ports for n in ("read_ok", "write_ok")):
             # Nothing has been accessed or opened since.
             ok = getattr(columns, name) & opened if config.foresight else getattr(columns, name)

@@ -2,7 +2,9 @@
 
 from amaranth.hdl import Module, Signal, Value
 
-__all__ = ["foreseen"]
+from systolith.memory.hbm.config import ControllerConfig
+
+__all__ = ["foreseen", "lasting"]
 
 
 def foreseen(m: Module, ok: Value, clocks: int, spoiled: Value, name: str) -> list[Value]:
@@ -16,3 +18,12 @@ def foreseen(m: Module, ok: Value, clocks: int, spoiled: Value, name: str) -> li
         m.d.sync += register.eq(found[-1] & ~spoiled)
         found.append(register)
     return found
+
+
+def lasting(m: Module, config: ControllerConfig, accessed: Value, name: str) -> Value:
+    """Accesses that spoil an answer of this cycle: of the one before it too, if counted late."""
+    if config.foresight < 2:
+        return accessed
+    old = Signal(len(accessed), name=f"{name}_just")
+    m.d.sync += old.eq(accessed)
+    return accessed | old

@@ -7,7 +7,7 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.utils import bits_for
 
-from systolith.memory.hbm.commands import Op, Scope
+from systolith.memory.hbm.commands import COLUMN, Op, Scope
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.timing import Rule
 
@@ -106,8 +106,11 @@ class Shadow:
             pairs = zip(line, self.ages[0], strict=True)
             return Cat(*facts, *(a + b >= rule.latency for a, b in pairs)).all()
         scope = Scope.PC if rule.scope is Scope.CHANNEL else rule.scope
+        # An access is counted a clock late if the guard looks ahead that far.
+        late = self.config.foresight > 1 and bool(rule.first & COLUMN)
         for op in rule.then & set(timers.needs):
             key = next(n for n in timers.needs[op] if n[:2] == (scope, rule.apart))
             for place, (age,) in enumerate(self.ages):
-                facts.append(timers.counters[(*key, place)] + age >= rule.latency)
+                long = timers.counters[(*key, place)] + age >= rule.latency
+                facts.append((age == 1) | ((age != 0) & long) if late else long)
         return Cat(facts).all()

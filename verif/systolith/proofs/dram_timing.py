@@ -41,7 +41,7 @@ from systolith.memory.hbm.commands import COLUMN, Op
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.guard import ALL_OPS, BANK_OPS, Guard
 from systolith.memory.hbm.timing import Rule
-from systolith.proofs.dram_foresight import foreseen
+from systolith.proofs.dram_foresight import foreseen, lasting
 from systolith.proofs.dram_shadow import Issue, Shadow, identifier
 from systolith.proofs.substitute import free, recorded, to_rtlil
 
@@ -105,6 +105,7 @@ class GuardRules(Elaboratable):
         valid = free(m, 1, "row_valid")
         issues = [getattr(guard, f"column{p}") for p in range(config.ports)]
         accessed = reduce(or_, (Mux(i.valid, i.banks, 0) for i in issues))[: config.banks]
+        accessed = lasting(m, config, accessed, "accessed")
         allowed: Value = Const(0)
         bank_ops = [*guard.bank_ops, *([Op.RFMPB] if config.managed else [])]
         for known in (*bank_ops, *ALL_OPS):
@@ -145,7 +146,8 @@ class GuardRules(Elaboratable):
         opened = Mux(row.valid & row.ops[Op.ACT], row.banks, 0)[: config.banks]
         answers = {}
         for op, name in ((Op.RD, f"read_ok{port}"), (Op.WR, f"write_ok{port}")):
-            ok, spoiled = getattr(guard, name), opened | valid.replicate(config.banks)
+            accessed = lasting(m, config, valid, f"{name}_accessed")
+            ok, spoiled = getattr(guard, name), opened | accessed.replicate(config.banks)
             answers[op] = foreseen(m, ok, config.foresight, spoiled, name)
             self._kept(m, op, answers[op])
         ok = Mux(write, answers[Op.WR][-1], answers[Op.RD][-1])

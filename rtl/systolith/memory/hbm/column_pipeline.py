@@ -135,9 +135,12 @@ class ColumnPipeline(Block):
 
         # Banks, heads, the oldest head.
         able = {}
+        just = Signal()  # what the guard says does not count the last access yet
+        if deep:
+            m.d.sync += just.eq(issued)
         for write, ok in ((0, self.read_ok0), (1, self.write_ok0)):
             able[write] = Signal(config.banks, name=f"able_{write}")
-            kept = Mux(issued, 0, self.usable & ok) if deep else self.usable & ok
+            kept = Mux(issued | just, 0, self.usable & ok) if deep else self.usable & ok
             step += able[write].eq(kept)
         ready, final, last = (Signal(config.streams, name=n) for n in ("ready", "will_end", "last"))
         for n, (head, place) in enumerate(zip(heads, places, strict=True)):

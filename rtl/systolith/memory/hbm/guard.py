@@ -46,7 +46,8 @@ class Guard(Block):
     With foresight the answers are about a later clock: accesses ``config.foresight`` clocks from
     now, row commands ``config.row_foresight``. They hold if in between, this clock included, there
     is no access and no activation of its bank before an access, and no row command and no access
-    to the banks concerned before a row command.
+    to the banks concerned before a row command. With more than one clock an access is counted a
+    clock late: it spoils the answers of the clock behind it as well.
 
     Parameters
     ----------
@@ -138,6 +139,12 @@ class _Timers:
         self.config = guard.config
         self.slots = guard.config.slots
         self.guard = guard
+        self.late = int(self.config.foresight > 1)  # clocks until an access is counted
+        self.columns = [getattr(guard, f"column{p}") for p in range(self.config.ports)]
+        if self.late:
+            for p, issue in enumerate(self.columns):
+                self.columns[p] = Signal(issue.shape(), name=f"column{p}_late")
+                m.d.sync += self.columns[p].eq(issue)
         self.counters: dict[tuple[Scope, bool, _Loads, int], Signal] = {}
         self.windows: list[tuple[Rule, list[Signal]]] = []
         self.needs: dict[Op, list[tuple[Scope, bool, _Loads]]] = {}
@@ -202,8 +209,9 @@ class _Timers:
             down = Signal.like(counter, name=f"{counter.name}_down")
             m.d.comb += down.eq(_down(counter, self.slots))
             value = down
-            longest = max(latency for _, latency in found)
-            for n, (hit, slot, latency) in enumerate(self._events(scope, apart, found, place)):
+            events = list(self._events(scope, apart, found, place))
+            longest = max((latency for *_, latency in events), default=0)
+            for n, (hit, slot, latency) in enumerate(events):
                 fresh = Signal.like(counter, name=f"{counter.name}_fresh_{n}")
                 longer = Signal.like(counter, name=f"{counter.name}_next_{n}")
                 m.d.comb += fresh.eq(_after(slot, latency, self.slots))
@@ -233,11 +241,13 @@ class _Timers:
         chosen = others if apart else list(banks)
         by_latency: dict[tuple[str, int], list[Value]] = defaultdict(list)
         for op, latency in sorted(found):
+            late = self.late if op in COLUMN else 0
+            latency -= late
             if latency <= 1:
                 continue  # nothing to wait for: there is one command in a slot
             if op in COLUMN:
                 for p in range(self.config.ports):
-                    issue = getattr(self.guard, f"column{p}")
+                    issue = self.columns[p]
                     kind = (issue.write == (op in (Op.WR, Op.WRA))) & (
                         issue.auto == (op in (Op.RDA, Op.WRA))
                     )

@@ -194,8 +194,13 @@ class Walker(Block):
             found, take = Signal(), Signal()
             choice = Signal(range(max(2, config.streams)), name="stream")
             # While a run is taken its stream seems to wait still.
-            chosen, any_able = round_robin(m, able, advance=~found & able.any())
-            m.d.sync += [found.eq(Mux(found, ~take, any_able))]
+            candidates, current = able, ~found
+            if config.foresight > 1:
+                candidates, recent = Signal.like(able, name="candidates"), Signal()
+                m.d.sync += [candidates.eq(able), recent.eq(take)]
+                current = ~found & ~recent
+            chosen, any_able = round_robin(m, candidates, advance=current & candidates.any())
+            m.d.sync += found.eq(Mux(found, ~take, current & any_able))
             with m.If(~found):
                 m.d.sync += choice.eq(chosen)
             m.d.comb += take.eq(found & room & free)
