@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from systolith.memory.hbm.address_map import AddressMap
 from systolith.memory.hbm.config import ControllerConfig
 
+_STAGES = 2  # clocks that a visit spends in the walker, in which it is neither here nor there
+
 __all__ = ["Places", "Requests", "Run", "Visit", "map_of"]
 
 
@@ -104,11 +106,12 @@ class Requests:
         self._block = shape.groups * shape.columns
         self._below, self._groups = address_map.below, shape.groups
         self._depth = config.visits + 2  # the first and the last are outside of the memory
-        self._most = config.most_left
+        self._row = shape.columns  # of which less is left of a visit that is made longer
         self._unwalked: list[deque[Run]] = [deque() for _ in range(config.streams)]
         self._todo = 0
         self._visits: Iterator[Visit] = iter(())
         self._visit: Visit | None = None
+        self._stages: deque[Visit | None] = deque([None] * _STAGES)
         self._stream = config.streams - 1
         self._turn = 0
         self._walked = 0
@@ -154,24 +157,30 @@ class Requests:
         return done
 
     def _walk(self) -> bool:
+        if self._stages[0] is not None and not self._append(self._stages[0]):
+            return False
+        done = self._stages.popleft() is not None
         visit = self._visit
-        if visit is None:
-            visit = self._visit = self._begin() if self._todo else None
-            if visit is None:
-                return False
+        if visit is None and self._todo:
+            visit = self._begin()
+        self._stages.append(visit)
+        self._visit = None if visit is None else next(self._visits, None)
+        return done
+
+    def _append(self, visit: Visit) -> bool:
+        """Put a visit in front of its bank, if there is room; tell whether it is there."""
         queue = self.queues[visit.bank]
         last = queue[-1] if queue else None
         if (
             last is not None
             and (last.owner, last.row) == (visit.owner, visit.row)
-            and last.left + visit.left <= self._most
+            and last.left < self._row
         ):
             last.left += visit.left
         elif len(queue) < self._depth:
             queue.append(visit)
         else:
             return False
-        self._visit = next(self._visits, None)
         return True
 
     def _begin(self) -> Visit | None:
