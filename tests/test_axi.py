@@ -26,7 +26,7 @@ from systolith.proofs.substitute import Mutant, installed
 
 slow = pytest.mark.slow
 
-_HBM: dict[str, Any] = {"organisation": replace(SHAPE, rows=64), "timing": TIGHT, "visits": 2}
+_HBM: dict[str, Any] = {"organisation": replace(SHAPE, sids=1, rows=128), "timing": TIGHT, "visits": 2}
 _SDR = replace(SDR_SHAPE, rows=256, columns=16, atom=2, mask=False)
 DESIGNS: dict[str, tuple[ControllerConfig, dict[str, int]]] = {
     "hbm-32": (ControllerConfig(streams=2, **_HBM), {"data_bits": 32}),

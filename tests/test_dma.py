@@ -218,6 +218,15 @@ def test_descriptors_follow_without_a_gap(player: DmaPlayer) -> None:
 
 
 @pytest.mark.cosim
+def test_a_store_retires_when_it_is_visible(player: DmaPlayer) -> None:
+    stores = [store(count=(n, 1, 1)) for n in (1, 5, 16, 60)]
+    for latency in (1, 10, 40):
+        script, _ = begin(player, memory={"latency": latency})
+        played = run(player, script, stores, apart=True)
+        assert spent(played) == [CHECK - 1 + latency] * len(stores)
+
+
+@pytest.mark.cosim
 def test_barriers_hold_back_what_follows(player: DmaPlayer) -> None:
     script, _ = begin(player, memory={"latency": 20})
     descriptors = [

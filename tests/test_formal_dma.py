@@ -43,7 +43,7 @@ TINY = DmaConfig(
     descriptors=2,
     table_room=2,
 )
-PROMPT = 40  # clocks within which a descriptor of up to 12 atoms retires
+PROMPT = 24  # clocks within which a descriptor of up to 3 atoms retires
 _ONCE = CHECK_CYCLES + 3
 
 
@@ -62,16 +62,17 @@ CASES = {
     "table": Case(build=lambda f: tables_inside(TINY, f), bound=_ONCE, cover=_ONCE),
     "pages": Case(build=lambda f: pages_inside(TINY, f), cover=12),
     "room": Case(build=lambda f: room_for_answers(TINY, f), cover=12),
-    "whole": Case(build=lambda f: whole(TINY, mutants=f), bound=22, slow=True),
+    "whole": Case(build=lambda f: whole(TINY, mutants=f), bound=14, cover=20, slow=True),
+    "alone": Case(build=lambda f: whole(TINY, alone=True, mutants=f), bound=16, slow=True),
     "prompt": Case(
-        build=lambda f: whole(TINY, within=PROMPT, mutants=f), bound=PROMPT + 4, cover=40, slow=True
+        build=lambda f: whole(TINY, within=PROMPT, mutants=f), bound=PROMPT + 2, cover=18, slow=True
     ),
 }
 
 FAULTS: list[tuple[str, str, Any, str, str]] = [
     ("box", "highest >= end", checker.Checker, "highest >= end", "highest > end"),
     ("box", "no lower end", checker.Checker, "(lowest < 0) | ", ""),
-    ("box", "magnitude of strides", box.Box, "Mux(b < 0, -b, b)", "b"),
+    ("box", "sign of strides", box.Box, "negative[1]", "negative[0]"),
     ("box", "rights", checker.Checker, "(~decode.out, decode.out, 1)", "(1, decode.out, 1)"),
     (
         "table",
@@ -111,7 +112,7 @@ FAULTS: list[tuple[str, str, Any, str, str]] = [
         "left.eq(stored)",
     ),
     (
-        "whole",
+        "prompt",
         "a word without room to the memory",
         mover.Mover,
         "Mux(store, room != 0, 1)",
@@ -159,7 +160,9 @@ def test_holds(name: str, tmp_path: Path) -> None:
 def test_is_not_empty(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     source = case.build(())
-    result = prove(source, "top", work_dir=tmp_path, mode="cover", depth=case.cover or 1)
+    result = prove(
+        source, "top", work_dir=tmp_path, mode="cover", depth=case.cover or 1, timeout_s=1500
+    )
     assert result.status == "pass", result.message
 
 

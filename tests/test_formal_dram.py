@@ -108,14 +108,14 @@ CASES = {
     "banks-sdr": _legal(_config(_SINGLE, SDR), 48),
     "visits-1": Case(build=lambda f: visits_conserved(_SMALL, f), cover=16),
     # Rows of more accesses, in which a visit can join the first one.
-    "visits-long": Case(build=lambda f: visits_conserved(_LONG, f), cover=16, bound=14),
+    "visits-long": Case(build=lambda f: visits_conserved(_LONG, f), cover=16, bound=12, slow=True),
     "visits-2": Case(
         build=lambda f: visits_conserved(_config(_TWO, visits=2), f), cover=20, slow=True
     ),
     "runs-sdr": Case(build=lambda f: runs_in_order(_config(_SINGLE, SDR), f), cover=16),
     "runs-1": Case(build=lambda f: runs_in_order(_SMALL, f), cover=16),
     "runs-4": Case(build=lambda f: runs_in_order(_config(_TWO, slots=4), f), cover=16),
-    "debt-4": Case(build=lambda f: debt_bounded(_BRISK, f), cover=42, depth=3, engine=_INDUCTION),
+    "debt-4": Case(build=lambda f: debt_bounded(_BRISK, f), cover=54, depth=3, engine=_INDUCTION),
     # As before, for a fault that shows only where a refresh is late.
     "debt-4-late": Case(
         build=lambda f: debt_bounded(_BRISK, f), cover=72, depth=3, engine=_INDUCTION, slow=True

@@ -51,7 +51,7 @@ CASES = {
     "exclusive-rotated-1": _case(exclusive, 22, rotation=True, slow=True),
     "exclusive-rotated-2": _case(exclusive, 22, rotation=True, spacing=2, slow=True),
     "exclusive-rotated-4": _case(exclusive, 22, rotation=True, banks=4, depth=4, slow=True),
-    "newest": _case(newest, 20),
+    "newest": _case(newest, 20, slow=True),
     "contents": _case(contents, 24, bound=14, banks=1, split=False, slow=True),
 }
 
@@ -70,10 +70,8 @@ def test_holds(name: str, tmp_path: Path) -> None:
     assert result.status == "pass", result.message
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[slow] if name != "exclusive-1rw" else []) for name in CASES],
-)
+@slow
+@pytest.mark.parametrize("name", CASES)
 def test_is_not_empty(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     result = prove(

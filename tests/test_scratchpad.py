@@ -23,7 +23,7 @@ from systolith.memory.scratchpad_modes import SplitMode, SubArray, bank_of_step,
 Factory = pytest.TempPathFactory
 
 ARRAY = ArrayConfig(rows=4, cols=4, row_bands=2, col_bands=2, tile=1)
-DEFAULT = ("small", "odd")
+DEFAULT = ("small",)
 each_config = pytest.mark.parametrize(
     "name",
     [name if name in DEFAULT else pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS],

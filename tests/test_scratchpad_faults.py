@@ -470,15 +470,8 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        name
-        if name == "the scrubber overwrites newer data"
-        else pytest.param(name, marks=pytest.mark.slow)
-        for name in FAULTS
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
 def test_planted_faults_are_noticed(fault: str, tmp_path: Path) -> None:
     # Where lane groups are one cycle apart, a change of split takes as long as a step stays.
     config = CONFIGS["plain" if fault == "steps leave their sub-array" else "small"]

@@ -69,7 +69,10 @@ class _Bursts(Elaboratable):
         m.d.comb += valid.eq(free(m, 1, f"{channel}_valid"))
         for field in fields:
             pin = getattr(bus, f"{channel}{field}")
-            m.d.comb += pin.eq(free(m, len(pin), f"{channel}_{field}"))
+            # Of data only that they stay matters: few bits are as good as many.
+            bits = 1 if field == "data" else len(pin)
+            value = free(m, bits, f"{channel}_{field}")
+            m.d.comb += pin.eq(value.replicate(len(pin) // bits))
         m.d.sync += [waited.eq(valid & ~ready), was.eq(payload)]
         m.d.comb += Assume(~waited | (valid & (payload == was)))
         if channel != "w":
@@ -110,8 +113,9 @@ class _Bursts(Elaboratable):
         came = Signal(_COUNT)
         valid = free(m, 1, "read_valid")
         read = port.read
-        payload = free(m, len(read.payload.as_value()), "read_payload")
-        waited, was = Signal(), Signal.like(payload)
+        data, error, last = (free(m, 1, f"read_{n}") for n in ("data", "error", "last"))
+        payload = Cat(data.replicate(len(read.payload.data)), error, last)
+        waited, was = Signal(), Signal(len(payload))
         m.d.sync += [waited.eq(valid & ~read.ready), was.eq(payload)]
         m.d.comb += [
             read.valid.eq(valid),

@@ -235,9 +235,14 @@ class _Legal(Elaboratable):
             (row.op != Op.ACT) | ((row.banks & ~rows.valid) == 0),
         ]
         if self.config.managed:
+            # What is decided a clock before its issue is right by what was known then.
+            managed, blocked = rows.managed, rows.blocked
+            if config.row_foresight:
+                managed, blocked = Signal.like(rows.managed), Signal.like(rows.blocked)
+                m.d.sync += [managed.eq(rows.managed), blocked.eq(rows.blocked)]
             rules += [
-                (row.op != Op.RFMPB) | ((row.banks & ~rows.managed) == 0),
-                (row.op != Op.ACT) | ((row.banks & rows.blocked) == 0),
+                (row.op != Op.RFMPB) | ((row.banks & ~managed) == 0),
+                (row.op != Op.ACT) | ((row.banks & blocked) == 0),
             ]
         if rows.single:
             done = Mux(row.valid & (row.op == Op.REFPB), row.banks, 0)

@@ -19,7 +19,7 @@ __all__ = ["PARTS", "promises_kept"]
 _COUNT = 6  # bits of a number of atoms or requests, for as long as a bounded proof looks
 _RUNS = 8  # runs of a kind, and requests, that may be under way
 
-PARTS = ("cut", "room", "backed", "data", "done")
+PARTS = ("room", "backed", "data", "done")
 """What can be stated on its own, since together it is more than the solvers like."""
 
 Ring = tuple[Array, Signal, Signal]
@@ -84,18 +84,12 @@ class _Promises(Elaboratable):
             mine = taken & (payload.write == write)
             count = Signal(_COUNT, name=f"asked_{kind}")
             m.d.sync += count.eq(count + Mux(mine, payload.count, 0))
-            # The request of the atom that is followed: where that atom is, and where it ends.
-            place = Signal(self.config.atom_bits, name=f"place_{kind}")
-            stop = Signal(_COUNT, name=f"stop_{kind}")
+            stop = Signal(_COUNT, name=f"stop_{kind}")  # of the atom that is followed
             here = mine & (self.number >= count) & (self.number < count + payload.count)
             with m.If(here):
-                m.d.sync += [
-                    place.eq(payload.atom + self.number - count),
-                    stop.eq(count + payload.count),
-                ]
+                m.d.sync += stop.eq(count + payload.count)
             asked[kind] = {
                 "count": count,
-                "place": place,
                 "stop": stop,
                 "ends": _ring(m, f"asks_{kind}", mine, (count + payload.count)[:_COUNT]),
             }
@@ -104,27 +98,12 @@ class _Promises(Elaboratable):
     def _runs(self, m: Module, run: Any, asked: dict[str, Any]) -> dict[str, Any]:
         """Runs as the controller takes them."""
         m.d.comb += run.ready.eq(free(m, 1, "run_ready"))
-        waited, was = Signal(name="run_waited"), Signal(self.config.run.size)
-        m.d.sync += [waited.eq(run.valid & ~run.ready), was.eq(run.run)]
-        self._state(
-            "cut",
-            ~waited | (run.valid & (run.run.as_value() == was)),
-            ~run.valid | (run.run.count != 0),
-        )
         sent: dict[str, Any] = {}
         for kind, write in (("read", 0), ("write", 1)):
             mine = run.valid & run.ready & (run.run.write == write)
             count = Signal(_COUNT, name=f"sent_{kind}")
             m.d.sync += count.eq(count + Mux(mine, run.run.count, 0))
             here = mine & (self.number >= count) & (self.number < count + run.run.count)
-            at = run.run.atom + self.number - count
-            self._state(
-                "cut",
-                ~here | (self.number < asked[kind]["count"]),
-                ~here | (at[: self.config.atom_bits] == asked[kind]["place"]),
-                # No run is of two requests.
-                ~here | (count + run.run.count <= asked[kind]["stop"]),
-            )
             m.d.comb += [
                 Cover(here & (self.number == self.depth // 2 + 1)),
                 Assume(asked[kind]["count"] < 3 << (_COUNT - 2)),
@@ -133,11 +112,6 @@ class _Promises(Elaboratable):
             if self.config.merges:
                 with m.If(here):
                     m.d.sync += partial.eq(run.run.partial)
-                self._state(
-                    "cut",
-                    ~(mine & run.run.partial) | (run.run.count == 1),
-                    ~(run.valid & run.run.partial) | run.run.write,
-                )
             ends = _ring(m, f"runs_{kind}", mine, (count + run.run.count)[:_COUNT])
             m.d.comb += Assume(((ends[2] - ends[1])[: len(ends[1])]) != _RUNS - 1)
             sent[kind] = {"count": count, "ends": ends, "partial": partial, "mine": mine}
@@ -267,8 +241,8 @@ def promises_kept(
     depth, count_bits
         Of the buffer.
     parts
-        Of :data:`PARTS`. ``cut``: the runs are the requests, in order, each of one request.
-        ``room``: reads never overflow. ``backed``: writes are there when their run is sent.
+        Of :data:`PARTS`. ``room``: reads never overflow. ``backed``: writes are there when their
+        run is sent.
         ``data``: atoms and marks arrive as they were put. ``done``: once for each request.
     mutants
         Planted faults.

@@ -146,8 +146,8 @@ class SdrPins(Block):
         m = Module()
         row, column = self.row[0], self.column[0]
         waiting = Signal(range(self.power_up_cycles + 1), init=self.power_up_cycles)
-        m.d.comb += self.offer.eq(waiting == 0)
-        with m.If(~self.offer):
+        m.d.sync += self.offer.eq(waiting == 0)  # from a register into the choice of commands
+        with m.If(waiting != 0):
             m.d.sync += waiting.eq(waiting - 1)
         write = Signal()
         m.d.comb += write.eq(column.valid & _among(column.op, frozenset({Op.WR, Op.WRA})))
