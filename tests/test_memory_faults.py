@@ -19,8 +19,8 @@ from systolith.proofs.substitute import Mutant, installed
 FAULTS = {
     "misaimed refresh": (
         row_sequencer.RowSequencer,
-        "self.issue_bank.eq(bank)",
-        "self.issue_bank.eq(bank ^ (op is Op.REFPB))",
+        "self.issue_bank.eq(decision.bank)",
+        "self.issue_bank.eq(decision.bank ^ (decision.op == Op.REFPB))",
     ),
     "rows of other streams are accessed": (
         column_pipeline.ColumnPipeline,
@@ -96,7 +96,6 @@ def test_planted_faults_are_noticed(fault: str, tmp_path_factory: pytest.TempPat
         player = Player(SMALL["tight"], shared / "models", ref_groups=4)
     # Debt is low and all streams are busy: refreshes are forced, too.
     script = Script().send(
-        "control",
         "control",
         player.control(hotter=2, debt_bound=3, random_slots=1, threshold=4, most=8),
     )
