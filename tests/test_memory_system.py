@@ -46,7 +46,7 @@ def hbm(tmp_path_factory: pytest.TempPathFactory) -> AxiSimulation:
     return AxiSimulation(SystemDesign(HBM), models(tmp_path_factory))
 
 
-@pytest.fixture(scope="module", params=["plain", pytest.param("inline", marks=slow)])
+@pytest.fixture(scope="module", params=["plain", "inline"])
 def sdr(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, MemorySystemConfig, AxiSimulation]:
@@ -93,6 +93,7 @@ def test_native_ports_and_axi_see_each_other(hbm: AxiSimulation) -> None:
     _clean(hbm.run("system_play", "native", atom_bits=HBM.controller.atom_bits))
 
 
+@slow
 @pytest.mark.cosim
 def test_board_memory_at_its_pins(sdr: tuple[str, MemorySystemConfig, AxiSimulation]) -> None:
     name, config, simulation = sdr
