@@ -26,7 +26,11 @@ from systolith.proofs.substitute import Mutant, installed
 
 slow = pytest.mark.slow
 
-_HBM: dict[str, Any] = {"organisation": replace(SHAPE, sids=1, rows=128), "timing": TIGHT, "visits": 2}
+_HBM: dict[str, Any] = {
+    "organisation": replace(SHAPE, sids=1, rows=128),
+    "timing": TIGHT,
+    "visits": 2,
+}
 _SDR = replace(SDR_SHAPE, rows=256, columns=16, atom=2, mask=False)
 DESIGNS: dict[str, tuple[ControllerConfig, dict[str, int]]] = {
     "hbm-32": (ControllerConfig(streams=2, **_HBM), {"data_bits": 32}),
@@ -117,7 +121,7 @@ def test_more_beats_than_announced_do_not_hang(design: tuple[str, AxiSimulation]
 def test_reset_in_the_middle_of_bursts(design: tuple[str, AxiSimulation]) -> None:
     found = design[1].run("axi_traffic", "interrupted", seed=2)
     _clean(found)
-    assert all(found["reset"])  # something was under way
+    assert all(found["open"])  # bursts of both directions were under way
 
 
 @pytest.mark.cosim

@@ -58,6 +58,13 @@ def _beats(draw: random.Random, burst: Burst, lanes: int, wrong: bool) -> Burst:
     return replace(burst, beats=tuple(beats))
 
 
+def _filled(draw: random.Random, burst: Burst, lanes: int) -> Burst:
+    """The same with data in every byte."""
+    full, last = (1 << lanes) - 1, burst.length - 1
+    beats = ((draw.getrandbits(8 * lanes), full, int(n == last)) for n in range(burst.length))
+    return replace(burst, beats=tuple(beats))
+
+
 def _send(raw: Raw, burst: Burst) -> None:
     raw.queues["aw"].append(burst.fields())
     for data, strb, last in burst.beats:
@@ -105,18 +112,9 @@ async def bursts(
     raw, model = _start(dut, seed, rates or {}, capacity)
     draw, half = random.Random(seed), 2048
     base = draw.randrange(capacity // 4096) * 4096
-    widest, full = (model.lanes - 1).bit_length(), (1 << model.lanes) - 1
+    widest = (model.lanes - 1).bit_length()
     whole = [Burst(at, 128 // model.lanes, widest) for at in range(base, base + 2 * half, 128)]
-    first = [
-        replace(
-            b,
-            beats=tuple(
-                (draw.getrandbits(8 * model.lanes), full, int(n == b.length - 1))
-                for n in range(b.length)
-            ),
-        )
-        for b in whole
-    ]
+    first = [_filled(draw, burst, model.lanes) for burst in whole]
     for burst in first:
         _send(raw, burst)
     await raw.until("b", len(first))
@@ -151,14 +149,14 @@ async def blocked(dut: Any, *, channel: str, cycles: int, capacity: int) -> dict
     size = (model.lanes - 1).bit_length()
     length = min(64, 2048 // model.lanes)
     pages = [Burst(page * 4096, length, size, tag=page) for page in range(16)]
-    writes = [_beats(draw, burst, model.lanes, False) for burst in pages]
+    writes = [_filled(draw, burst, model.lanes) for burst in pages]
     for write in writes:
         _send(raw, write)
     await raw.until("b", 16)
     wrong += _answers(raw, model, writes, 0)
     raw.held.add(channel)
     begun = raw.cycle
-    more = [_beats(draw, replace(b, address=b.address + 2048), model.lanes, False) for b in pages]
+    more = [_filled(draw, replace(b, address=b.address + 2048), model.lanes) for b in pages]
     moved = 0
     for write, page in zip(more, pages, strict=True):
         _send(raw, write)
@@ -181,7 +179,7 @@ async def lost(dut: Any, *, capacity: int) -> dict[str, Any]:
     raw, model = _start(dut, 4, {}, capacity)
     size = (model.lanes - 1).bit_length()
     page = Burst(0, 64, size)
-    write = _beats(random.Random(4), page, model.lanes, False)
+    write = _filled(random.Random(4), page, model.lanes)
     _send(raw, write)
     await raw.until("b", 1)
     wrong = _answers(raw, model, [write], 0)

@@ -249,7 +249,7 @@ class _Plans(Block):
             plan.payload.eq(p),
             item.ready.eq(plan.ready),
             Assume(move.tag == record.tag),
-            Assume(~move.listed & (p.op >= DmaOp.LOAD) & (p.op <= DmaOp.FENCE)),
+            Assume(~move.listed & (p.op == record.op)),
             Assume(p.code <= DmaCode.TABLE_RANGE),
             Assume(~record.end | ((move.last[1] == 0) & (move.last[2] == 0))),  # a small one
         ]
@@ -345,6 +345,7 @@ class _Whole(Elaboratable):
             for n in ("request", "write", "read", "done", "local", "answer", "taken")
         }
         record = data.View(dut.descriptors.payload.shape(), Signal(512, name="record"))
+        op = free(m, 3, "op")
         offered = free(m, 1, "offered")
         m.d.comb += [
             *(dut.regions[n].eq(region) for n, region in enumerate(regions)),
@@ -369,6 +370,8 @@ class _Whole(Elaboratable):
         m.d.comb += [
             record.tag.eq(given),
             record.end.eq(self.alone),
+            record.op.eq(op),
+            Assume((op != 0) & (op <= max(DmaOp))),
             Assert(~ends.valid | (ends.p.tag == told)),
             Assert(~ends.valid | (told != given)),
             Assert(~dut.overflow & ~dut.stopped & ~dut.stray),
@@ -384,6 +387,7 @@ class _Whole(Elaboratable):
             age = Signal(8)
             m.d.sync += age.eq(Mux(given == told, 0, age + 1))
             m.d.comb += Assert((given == told) | (age < self.within))
+            m.d.comb += Assume((op != DmaOp.GATHER) & (op != DmaOp.APPEND))
         return m
 
     def _memory(self, m: Module, dut: Any, coin: dict[str, Any]) -> None:
@@ -449,7 +453,8 @@ def whole(
     alone
         There is one descriptor, of up to 3 atoms.
     within
-        It retires within so many clocks, if memory, scratchpad and host answer at once.
+        It retires within so many clocks, if memory, scratchpad and host answer at once and it needs
+        no page table.
     mutants
         Planted faults.
     """
