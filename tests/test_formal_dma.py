@@ -43,7 +43,7 @@ TINY = DmaConfig(
     descriptors=2,
     table_room=2,
 )
-PROMPT = 18  # clocks within which a descriptor of up to 3 atoms retires
+PROMPT = 24  # clocks within which a descriptor of up to 3 atoms retires
 _ONCE = CHECK_CYCLES + 3
 
 
