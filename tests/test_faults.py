@@ -130,7 +130,10 @@ def test_the_sound_design_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.cosim
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[] if k % 3 == 0 else pytest.mark.slow) for k, n in enumerate(FAULTS)],
+)
 def test_fault_is_caught(name: str, tmp_path: Path) -> None:
     with pytest.raises((Mismatch, SimulationFailed)) as caught:
         _run(FAULTS[name](_verilog(CONFIG)), tmp_path)

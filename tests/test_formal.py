@@ -1,6 +1,7 @@
 """The proofs of the splittable array, that they are not empty, and that they find faults."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from systolith.array.sequencer import Sequencer
 from systolith.array.tile import Tile
 from systolith.array.weights import WeightBanks
 from systolith.harness.formal import prove
-from systolith.proofs.catalogue import PROOFS, Proof
+from systolith.proofs.catalogue import PROOFS
 from systolith.proofs.substitute import Mutant
 
 # proof, what the fault is, where it is planted, its source text and what replaces it
@@ -156,9 +157,18 @@ FAULTS = [
 ]
 
 
+# More than a minute, or the same with longer jobs.
+_LONG = {"admission-schedule", "admission-release"} | {n for n in PROOFS if n.endswith("-long")}
+
+
+def _named(name: str) -> Any:
+    return pytest.param(name, id=name, marks=[pytest.mark.slow] if name in _LONG else [])
+
+
 @pytest.mark.formal
-@pytest.mark.parametrize("proof", PROOFS.values(), ids=PROOFS)
-def test_holds(proof: Proof, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [_named(name) for name in PROOFS])
+def test_holds(name: str, tmp_path: Path) -> None:
+    proof = PROOFS[name]
     if proof.bound is None:
         mode, engine, depth = "prove", "abc pdr", 1
     else:
@@ -176,8 +186,9 @@ def test_holds(proof: Proof, tmp_path: Path) -> None:
 
 
 @pytest.mark.formal
-@pytest.mark.parametrize("proof", PROOFS.values(), ids=PROOFS)
-def test_is_not_empty(proof: Proof, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [_named(name) for name in PROOFS])
+def test_is_not_empty(name: str, tmp_path: Path) -> None:
+    proof = PROOFS[name]
     result = prove(
         proof.build(()), "top", work_dir=tmp_path, mode="cover", depth=proof.cover, timeout_s=120
     )

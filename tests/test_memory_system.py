@@ -19,6 +19,7 @@ from systolith.config.memory_presets import MEMORY_PRESETS, memory_hbm3, memory_
 from systolith.devices.sdram_pins import DATA_SHEETS, sdram_verilog
 from systolith.emit.memory_files import generate_memory
 from systolith.harness.toolchain import verilator
+from systolith.memory.axi.memory_registers import EVENTS
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.system.config import MemorySystemConfig
 from systolith.memory.system.registers import system_registers
@@ -29,7 +30,12 @@ _SHAPE = replace(SHAPE, rows=64)
 HBM = MemorySystemConfig(
     name="hbm",
     controller=ControllerConfig(
-        organisation=_SHAPE, timing=TIGHT, streams=5, visits=2, ecc="word-266-poison"
+        organisation=_SHAPE,
+        timing=replace(TIGHT, cl=16, rtw=15),
+        streams=5,
+        visits=2,
+        ecc="word-266-poison",
+        alert=8,
     ),
     data_bits=256,
     native=1,
@@ -91,6 +97,18 @@ def test_errors_are_corrected_told_and_logged(hbm: AxiSimulation) -> None:
 @pytest.mark.cosim
 def test_native_ports_and_axi_see_each_other(hbm: AxiSimulation) -> None:
     _clean(hbm.run("system_play", "native", atom_bits=HBM.controller.atom_bits))
+
+
+@pytest.mark.cosim
+def test_alerts_are_recovered_from(hbm: AxiSimulation) -> None:
+    found = hbm.run("system_play", "alerts", offsets=_offsets(HBM))
+    _clean(found)
+    values = found["registers"]
+    events = values["interrupt_status"]
+    assert found["strikes"] > 20
+    assert events >> EVENTS.index("recovered") & 1
+    assert not events >> EVENTS.index("given_up") & 1
+    assert not events >> EVENTS.index("lost") & 1
 
 
 @slow

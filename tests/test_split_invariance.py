@@ -30,7 +30,7 @@ STACKED = block_config(  # groups of 8 to 64 rows: up to two blocks, four of NVF
 @pytest.mark.parametrize(
     ("config", "gemm"),
     [
-        pytest.param(ALL, Gemm(m=3, n=7, k=75), id="lower than a block"),
+        pytest.param(ALL, Gemm(m=3, n=7, k=75), id="lower than a block", marks=pytest.mark.slow),
         pytest.param(STACKED, Gemm(m=3, n=5, k=171), id="stacked", marks=pytest.mark.slow),
     ],
 )

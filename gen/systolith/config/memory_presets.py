@@ -27,7 +27,13 @@ def _controller(part: Part, **sizes: Any) -> ControllerConfig:
 memory_hbm3 = MemorySystemConfig(
     name="memory_hbm3",
     controller=_controller(
-        PARTS["hbm3-6400"], slots=4, streams=8, runs=8, visits=8, ecc="word-266-poison"
+        PARTS["hbm3-6400"],
+        slots=4,
+        streams=8,
+        runs=8,
+        visits=8,
+        ecc="word-266-poison",
+        alert=3,
     ),
     data_bits=256,
     native=4,

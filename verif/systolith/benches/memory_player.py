@@ -11,6 +11,7 @@ from systolith.devices.activation_count import ActivationCount
 from systolith.devices.command_slots import CommandSlots
 from systolith.devices.dram import DramDevice
 from systolith.devices.dram_beats import flip_layout
+from systolith.devices.parity_link import ParityLink, Unknown
 from systolith.hierarchy import Block, place
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.controller import Controller
@@ -18,6 +19,7 @@ from systolith.memory.hbm.data_path import correction_layout, response_layout, w
 from systolith.memory.hbm.error_log import ERROR_BITS, ERRORS, ErrorLog
 from systolith.memory.hbm.management import ACTIVATION_BITS
 from systolith.memory.hbm.parts import Part
+from systolith.memory.hbm.retry import Retry
 from systolith.memory.hbm.scrubber import INTERVAL_BITS, Scrubber
 
 __all__ = [
@@ -52,6 +54,10 @@ def control_layout(config: ControllerConfig) -> data.StructLayout:
             "interval": INTERVAL_BITS,  # of the patrol
             "lose": 1,
             "extra": 1,
+            "strike": 1,  # bad parity, see ParityLink
+            "kind": Unknown,
+            "column_bus": 1,
+            "delay": 8,
         }
     )
 
@@ -73,7 +79,7 @@ def flip_of(config: ControllerConfig) -> data.StructLayout:
 
 def event_layout() -> data.StructLayout:
     """What went wrong in a clock, see :class:`~systolith.memory.hbm.controller.Controller`."""
-    return PackedStruct({"lost": 1, "extra": 1, "refused": 1, "overdue": 1})
+    return PackedStruct({"lost": 1, "extra": 1, "refused": 1, "overdue": 1, "recovered": 1})
 
 
 def written_layout(config: ControllerConfig) -> data.StructLayout:
@@ -99,6 +105,8 @@ def status_layout(config: ControllerConfig) -> data.StructLayout:
             "first": config.atom_bits,
             "asleep": 1,
             "ready": 1,
+            "recovered": 16,
+            "failed": 1,
         }
     )
 
@@ -169,6 +177,7 @@ class MemoryPlayer(Block):
         for name, block in (("controller", controller), ("device", device), ("slots", slots)):
             m.submodules[name] = place(block, platform)
         this: Any = self
+        edge: Any = self._edge(m, platform, controller, device)
         control: Any = Signal(control_layout(config))
         with m.If(this.control__valid):
             m.d.sync += control.eq(this.control__payload)
@@ -179,7 +188,7 @@ class MemoryPlayer(Block):
         count = ActivationCount(config.organisation, slots=config.slots)
         m.submodules.count = place(count, platform)
         m.d.comb += [
-            count.row.eq(controller.row),
+            count.row.eq(edge.row),
             count.threshold.eq(control.threshold),
             count.most.eq(control.most),
         ]
@@ -219,18 +228,20 @@ class MemoryPlayer(Block):
             *(
                 port.eq(Mux(control.no_slots, 0, Mux(control.random_slots, drawn, offered)))
                 for port, offered, drawn in (
-                    (controller.row_offer, slots.row, noise[3 : 3 + config.slots]),
-                    (controller.long_offer, slots.long, noise[3 : 3 + config.slots]),
-                    (controller.column_offer, slots.column, columns),
+                    (edge.row_offer, slots.row, noise[3 : 3 + config.slots]),
+                    (edge.long_offer, slots.long, noise[3 : 3 + config.slots]),
+                    (edge.column_offer, slots.column, columns),
                 )
             ),
-            device.row.eq(controller.row),
-            device.column.eq(controller.column),
         ]
         for p in range(config.ports):
-            self._port(m, p, controller, device, control, noise)
+            self._port(m, p, controller, edge, device, control, noise)
 
         status: Any = Signal(status_layout(config))
+        recovered = Signal(16)
+        if config.alert:
+            m.d.sync += recovered.eq(recovered + edge.recovered)
+            m.d.comb += [status.recovered.eq(recovered), status.failed.eq(edge.failed)]
         m.d.comb += [
             status.violations.eq(device.violations),
             status.late.eq(device.late),
@@ -258,12 +269,38 @@ class MemoryPlayer(Block):
         ]
         if config.merges:
             m.d.comb += event.refused.eq(controller.refused)
+        if config.alert:
+            m.d.comb += event.recovered.eq(edge.recovered)
         m.d.comb += [status.extra.eq(extra), status.refused.eq(refused)]
         m.d.comb += [
             this.status__payload.eq(status),
             this.status__valid.eq(status.as_value() != told.as_value()),
         ]
         return m
+
+    def _edge(self, m: Module, platform: object, controller: Any, device: DramDevice) -> Any:
+        """Return what is at the boundary: the controller, or what recovers from alerts."""
+        config = self.config
+        this: Any = self
+        if not config.alert:
+            m.d.comb += [device.row.eq(controller.row), device.column.eq(controller.column)]
+            return controller
+        retry: Any = Retry(config)
+        link = ParityLink(config)
+        m.submodules.retry = place(retry, platform)
+        m.submodules.link = place(link, platform)
+        strike = this.control__payload
+        m.d.comb += [
+            *(getattr(link, n).eq(strike[n]) for n in ("kind", "column_bus", "delay")),
+            link.strike.eq(this.control__valid & strike.strike),
+            link.row.eq(retry.row),
+            link.column.eq(retry.column),
+            device.row.eq(link.row_done),
+            device.column.eq(link.column_done),
+            retry.alert.eq(link.alert),
+        ]
+        retry.serve(m, controller)
+        return retry
 
     def _house(
         self, m: Module, platform: object, controller: Any, control: Any, status: Any
@@ -307,11 +344,18 @@ class MemoryPlayer(Block):
                 m.d.comb += getattr(controller, f"write{p}").eq(getattr(run, f"write{p}"))
 
     def _port(
-        self, m: Module, p: int, controller: Any, device: DramDevice, control: Any, noise: Value
+        self,
+        m: Module,
+        p: int,
+        controller: Any,
+        edge: Any,
+        device: DramDevice,
+        control: Any,
+        noise: Value,
     ) -> None:
         config = self.config
         fetch, write = getattr(controller, f"fetch{p}"), getattr(controller, f"write{p}")
-        out, back = getattr(controller, f"data{p}"), getattr(controller, f"back{p}")
+        out, back = getattr(edge, f"data{p}"), getattr(edge, f"back{p}")
         words = config.organisation.atom // 4
         fresh: Any = Signal(written_layout(config), name=f"fresh{p}")
         valid = Signal(name=f"fresh_valid{p}")

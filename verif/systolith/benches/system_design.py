@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -11,6 +11,7 @@ from systolith.benches.memory_player import flip_of
 from systolith.devices.axi_checker import RULES, AxiChecker
 from systolith.devices.command_slots import CommandSlots
 from systolith.devices.dram import DramDevice
+from systolith.devices.parity_link import ParityLink, Unknown
 from systolith.devices.sdram_pins import DataSheet, SdramPins
 from systolith.hierarchy import Block, place
 from systolith.memory.axi.signature import Axi4, flat
@@ -37,6 +38,9 @@ class SystemDesign(Block):
         Of the product.
     flip, lose : In
         HBM: see :class:`~systolith.devices.dram.DramDevice`.
+    strike : In(1)
+        HBM with alerts: bad parity, of each kind and on each bus in turn, see
+        :class:`~systolith.devices.parity_link.ParityLink`.
     far : In(1)
         SDR: read data is one clock late.
     wrong, told : Out
@@ -45,6 +49,7 @@ class SystemDesign(Block):
     """
 
     lose: Signal
+    strike: Signal
     far: Signal
     wrong: Signal
     told: data.View
@@ -60,6 +65,8 @@ class SystemDesign(Block):
         faults: dict[str, wiring.Member] = {"far": In(1)}
         if not config.sdr:
             faults = {"lose": In(1), "flip": In(flip_of(config.controller))}
+        if config.controller.alert:
+            faults["strike"] = In(1)
         super().__init__(
             {**outside, **faults, "wrong": Out(len(RULES)), "told": Out(told_layout())}
         )
@@ -103,14 +110,16 @@ class SystemDesign(Block):
             system.row_offer.eq(slots.row),
             system.long_offer.eq(slots.long),
             system.column_offer.eq(slots.column),
-            device.row.eq(system.row),
-            device.column.eq(system.column),
             device.lose.eq(self.lose),
             device.flip.eq(self.flip),  # type: ignore[attr-defined]
             self.told.violations.eq(device.violations),
             self.told.late.eq(device.late),
             self.told.decayed.eq(device.decayed),
         ]
+        if config.alert:
+            self._link(m, platform, device)
+        else:
+            m.d.comb += [device.row.eq(system.row), device.column.eq(system.column)]
         for p in range(config.ports):
             out, back = getattr(system, f"data{p}"), getattr(system, f"back{p}")
             write, read = device.write[p], device.read[p]
@@ -123,6 +132,26 @@ class SystemDesign(Block):
                 m.d.comb += write.mask.eq(out.mask)
             if config.codec:
                 m.d.comb += [write.check.eq(out.check), back.check.eq(read.check)]
+
+    def _link(self, m: Module, platform: object, device: Any) -> None:
+        strike: Signal = self.strike
+        link: Any = ParityLink(self.config.controller)
+        m.submodules.link = place(link, platform)
+        kind, column = Signal(Unknown), Signal()
+        with m.If(strike):
+            m.d.sync += column.eq(~column)
+            m.d.sync += kind.eq(Mux(kind == max(Unknown), 0, kind + 1))
+        m.d.comb += [
+            link.strike.eq(strike),
+            link.kind.eq(kind),
+            link.column_bus.eq(column),
+            link.delay.eq(self.config.controller.alert),
+            link.row.eq(self.system.row),
+            link.column.eq(self.system.column),
+            device.row.eq(link.row_done),
+            device.column.eq(link.column_done),
+            self.system.alert.eq(link.alert),
+        ]
 
     def _pins(self, m: Module, platform: object, sheet: DataSheet) -> None:
         system = self.system

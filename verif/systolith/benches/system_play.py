@@ -134,7 +134,50 @@ async def native(dut: Any, *, atom_bits: int, number: int = 20) -> dict[str, Any
     return {"wrong": wrong}
 
 
+async def alerts(dut: Any, *, offsets: dict[str, int], number: int = 25) -> dict[str, Any]:
+    """Users write and read their own parts, while commands get bad parity now and then."""
+    await _up(dut)
+    memory, registers = _memory(dut), _registers(dut)
+    wrong, strikes, over = list[str](), 0, False
+
+    async def strike() -> None:
+        nonlocal strikes
+        draw = random.Random(3)
+        while not over:
+            await ClockCycles(dut.clk, draw.randint(20, 900))
+            dut.strike.value = 1
+            await RisingEdge(dut.clk)
+            dut.strike.value = 0
+            strikes += 1
+
+    async def user(n: int) -> None:
+        draw = random.Random(n)
+        known = bytearray(2048)
+        await memory.write(2048 * n, bytes(known))
+        for k in range(number):
+            at = draw.randrange(1900)
+            some = draw.randbytes(draw.randint(1, min(400, 2048 - at)))
+            if (await memory.write(2048 * n + at, some)).resp:
+                wrong.append(f"{n}, {k}: write refused")
+            known[at : at + len(some)] = some
+            at = draw.randrange(1500)
+            found = await memory.read(2048 * n + at, 500)
+            if int(found.resp) or bytes(found.data) != known[at : at + 500]:
+                wrong.append(f"{n}, {k}: {found.resp} for a read at {at}")
+
+    task = cocotb.start_soon(strike())
+    users = [cocotb.start_soon(user(n)) for n in range(3)]
+    for one in users:
+        await one
+    over = True
+    await task
+    await ClockCycles(dut.clk, 4000)
+    values = await _all(registers, offsets)
+    return {"wrong": wrong, "strikes": strikes, "registers": values}
+
+
 scenarios: dict[str, Scenario] = {
+    "alerts": alerts,
     "status": status,
     "errors": errors,
     "native": native,

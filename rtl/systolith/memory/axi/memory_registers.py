@@ -10,6 +10,7 @@ from systolith.memory.hbm.returns import MOST_LATENCY
 __all__ = ["EVENTS", "memory_registers"]
 
 EVENTS = ("corrected", "uncorrectable", "poisoned", "lost", "extra", "refused", "overdue")
+EVENTS += ("recovered", "given_up")
 """What interrupts can tell of, from bit 0 on."""
 
 _EVENT_DOCS = {
@@ -20,6 +21,8 @@ _EVENT_DOCS = {
     "extra": "read data came that nothing waited for",
     "refused": "a write could not be done as asked",
     "overdue": "a refresh is later than its bound",
+    "recovered": "commands with bad parity were made good",
+    "given_up": "they could not be: every read is lost until reset",
 }
 _ERROR_LOG, _COUNTERS = 0x40, 0x80
 
@@ -127,7 +130,7 @@ def memory_registers(config: ControllerConfig) -> tuple[Register, ...]:
 
 
 def _error_log(config: ControllerConfig) -> list[Register]:
-    counted = [name for name in EVENTS if name != "overdue"]
+    counted = EVENTS[: EVENTS.index("overdue")]
     registers = [
         Register(
             name=f"errors_{name}",

@@ -51,6 +51,9 @@ class ControllerConfig:
     ecc
         What is stored beside each atom, of 32 bytes: one of
         :data:`~systolith.memory.ecc_code.ATOM_KINDS`, or none.
+    alert
+        HBM: most fabric clocks from a command at the boundary to the alert that tells of its bad
+        parity; 0 if the memory has no parity. See :class:`~systolith.memory.hbm.retry.Retry`.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")] = "memory"
@@ -63,6 +66,7 @@ class ControllerConfig:
     look_ahead: Annotated[int, Field(strict=True, ge=1, le=64)] = 12
     debt: Annotated[int, Field(strict=True, ge=2, le=8)] = 4
     ecc: EccKind = "none"
+    alert: Annotated[int, Field(strict=True, ge=0, le=32)] = 0
 
     @model_validator(mode="after")
     def _check(self) -> "ControllerConfig":
@@ -78,6 +82,15 @@ class ControllerConfig:
             raise ValueError(f"slots must be 1 unless ccd_s is 2, not {self.slots}")
         if self.ecc != "none" and self.timing.generation == "sdr":
             raise ValueError(f"ecc must be none for SDR, which has no room for it, not {self.ecc}")
+        if self.alert and self.timing.generation == "sdr":
+            raise ValueError(f"alert must be 0 for SDR, which has no parity, not {self.alert}")
+        read = self.slots - 1 + self.timing["cl"] + self.timing["burst"]
+        most = -(-read // self.slots) - LEAD - 1
+        if self.alert > max(most, 0):
+            raise ValueError(
+                f"alert must be at most {max(most, 0)}, so that no data is passed on before its "
+                f"alert, not {self.alert}"
+            )
         if self.ecc != "none" and shape.atom != 32:
             raise ValueError(f"ecc must be none for atoms of {shape.atom} bytes, not {self.ecc}")
         return self

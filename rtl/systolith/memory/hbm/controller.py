@@ -69,6 +69,9 @@ class Controller(Block):
         Run-time registers: number of the address map (stable while there are runs), refresh mode,
         see :class:`~systolith.memory.hbm.refresh.Refresh`, self-refresh, latency of read data
         from the boundary and back, in fabric clocks.
+    pause : In(1)
+        Only with alerts: reads are not due until it falls, see
+        :class:`~systolith.memory.hbm.retry.Retry`. Nothing is offered meanwhile.
     threshold, most : In(10)
         HBM3: see :class:`~systolith.memory.hbm.management.Management`.
     ready, asleep : Out(1)
@@ -104,6 +107,7 @@ class Controller(Block):
     hotter: Signal
     sleep: Signal
     latency: Signal
+    pause: Signal
     threshold: Signal
     most: Signal
     ready: Signal
@@ -154,6 +158,8 @@ class Controller(Block):
             "debt_max": Out(Refresh.age_width(config)),
             "balance": Out(Refresh.age_width(config) + 1),
         }
+        if config.alert:
+            members |= {"pause": In(1)}
         if config.codec:
             members |= {"correct": In(1)}
         if config.merges:
@@ -405,6 +411,8 @@ class Controller(Block):
                 ),
                 getattr(self, f"data{p}").eq(path.sent),
             ]
+            if self.config.alert:
+                m.d.comb += path.pause.eq(self.pause)
             if self.config.codec:
                 m.d.comb += [
                     path.correct.eq(self.correct),

@@ -119,6 +119,8 @@ class DataPath(Block):
         From the memory, in order.
     latency : In
         Fabric clocks from a read at the boundary to its data.
+    pause : In(1)
+        Only with alerts: see :class:`~systolith.memory.hbm.returns.Returns`.
     correct : In(1)
         With ECC: use the check bits. Else data is passed on as it is. They are always written.
     response : Out(response_layout)
@@ -142,6 +144,7 @@ class DataPath(Block):
     sent: data.View
     back: data.View
     latency: Signal
+    pause: Signal
     correct: Signal
     response: data.View
     correction: data.View
@@ -167,6 +170,8 @@ class DataPath(Block):
             "lost": Out(1),
             "extra": Out(1),
         }
+        if config.alert:
+            members |= {"pause": In(1)}
         if config.codec:
             members |= {"correct": In(1), "correction": Out(correction_layout(config))}
         if config.merges:
@@ -227,6 +232,8 @@ class DataPath(Block):
             line.latency.eq(self.latency),
             line.valid.eq(self.back.valid),
         ]
+        if config.alert:
+            m.d.comb += line.pause.eq(self.pause)
         m.d.sync += [self.lost.eq(line.lost), self.extra.eq(line.extra)]
         come: Any = Signal(_come_layout(config))
         m.d.comb += [

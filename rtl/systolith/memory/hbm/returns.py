@@ -1,6 +1,6 @@
 """Read data on its way back: whose it is, and whether it came when it had to."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Const, Module, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -39,6 +39,8 @@ class Returns(Block):
         Fabric clocks from ``issued`` to the data: 1 to 63, found by calibration.
     issued : In(return_layout)
         A read that is issued.
+    pause : In(1)
+        Only with alerts: time stands still, and nothing is due.
     valid : In(1)
         Data comes back.
     back : Out(return_layout)
@@ -48,6 +50,7 @@ class Returns(Block):
     """
 
     latency: Signal
+    pause: Signal
     issued: data.View
     valid: Signal
     back: data.View
@@ -59,6 +62,7 @@ class Returns(Block):
         super().__init__(
             {
                 "latency": In(range(MOST_LATENCY + 1)),
+                **({"pause": In(1)} if config.alert else {}),
                 "issued": In(return_layout(config)),
                 "valid": In(1),
                 "back": Out(return_layout(config)),
@@ -74,18 +78,19 @@ class Returns(Block):
         ring = RegisterFile(depth=size, width=layout.size)
         m.submodules.ring = place(ring, platform)
         now, filled = Signal(range(size)), Signal()
-        m.d.sync += now.eq(now + 1)
+        runs: Value = ~self.pause if self.config.alert else Const(1)
+        m.d.sync += now.eq(now + runs)
         with m.If(now == size - 1):
             m.d.sync += filled.eq(1)  # what was in the memory before reset is gone
         known = data.View(layout, ring.r_data)
         m.d.comb += [
-            ring.w_en.eq(1),
+            ring.w_en.eq(runs),
             ring.w_addr.eq(now),
             ring.w_data.eq(self.issued),
             ring.r_addr.eq(now - self.latency),
             self.back.eq(known),
-            self.back.valid.eq(known.valid & (filled | (now >= self.latency))),
+            self.back.valid.eq(known.valid & (filled | (now >= self.latency)) & runs),
             self.lost.eq(self.back.valid & ~self.valid),
-            self.extra.eq(~self.back.valid & self.valid),
+            self.extra.eq(~self.back.valid & self.valid & runs),
         ]
         return m

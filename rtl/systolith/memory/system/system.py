@@ -18,6 +18,7 @@ from systolith.memory.hbm.controller import Controller
 from systolith.memory.hbm.counters import COUNTERS
 from systolith.memory.hbm.data_path import back_layout, sent_layout
 from systolith.memory.hbm.error_log import ERRORS, ErrorLog
+from systolith.memory.hbm.retry import Retry
 from systolith.memory.hbm.scrubber import Scrubber
 from systolith.memory.port_buffer import PortBuffer
 from systolith.memory.port_join import PortJoin
@@ -58,6 +59,9 @@ class MemorySystem(Block):
         SDR: pins, see :class:`~systolith.memory.sdr.pins.SdrPins`.
     row, column, data0, back0, ..., row_offer, long_offer, column_offer
         HBM: the boundary, see :class:`~systolith.memory.hbm.controller.Controller`.
+    alert : In(1)
+        HBM, if it has alerts: see :class:`~systolith.memory.hbm.retry.Retry`. Before read
+        data is calibrated an alert makes the start fail.
     """
 
     def __init__(self, config: MemorySystemConfig) -> None:
@@ -83,6 +87,8 @@ class MemorySystem(Block):
                 "column": Out(PackedArray(column_command(shape), slots)),
                 **{f"{kind}_offer": In(slots) for kind in ("row", "long", "column")},
             }
+            if control.alert:
+                members |= {"alert": In(1)}
             for p in range(control.ports):
                 members |= {
                     f"data{p}": Out(sent_layout(control)),
@@ -120,7 +126,7 @@ class MemorySystem(Block):
         ):
             m.d.comb += getattr(streams, name).eq(getattr(controller, name))
 
-        self._outside(m, platform, controller, calibrator)
+        recovery = self._outside(m, platform, controller, calibrator)
         self._users(m, platform, streams, boot)
         self._calibration(
             m, controller, calibrator, boot, getattr(streams, f"user{config.calibrator}")
@@ -130,25 +136,30 @@ class MemorySystem(Block):
             "extra": controller.extra,
             "overdue": controller.overdue,
             **({"refused": controller.refused} if control.merges else {}),
+            **recovery,
         }
         if config.ecc:
             events |= self._ecc(m, platform, controller, streams, boot)
         self._registers(m, controller, calibrator, boot, events)
         return m
 
-    def _outside(self, m: Module, platform: object, controller: Any, calibrator: Any) -> None:
-        """Pins, or the boundary as it is."""
-        config, control = self.config, self.config.controller
+    def _outside(
+        self, m: Module, platform: object, controller: Any, calibrator: Any
+    ) -> dict[str, Value]:
+        """Pins, or the boundary as it is or behind recovery; what that tells of."""
+        control = self.config.controller
         offers = [f"{kind}_offer" for kind in ("row", "long", "column")]
         backs = [f"back{p}" for p in range(control.ports)]
         if not self.pins:
+            for name in backs:
+                m.d.comb += getattr(calibrator, name).eq(getattr(self, name))
+            if control.alert:
+                return self._retry(m, platform, controller)
             for name in ("row", "column", *(f"data{p}" for p in range(control.ports))):
                 m.d.comb += getattr(self, name).eq(getattr(controller, name))
             for name in (*offers, *backs):
                 m.d.comb += getattr(controller, name).eq(getattr(self, name))
-            for name in backs:
-                m.d.comb += getattr(calibrator, name).eq(getattr(self, name))
-            return
+            return {}
         pins: Any = self.pins
         m.submodules.pins = place(pins, platform)
         m.d.comb += [
@@ -165,7 +176,19 @@ class MemorySystem(Block):
                 m.d.comb += pins.dq_i.eq(self.dq_i)
             elif name in pins.signature.members:
                 m.d.comb += getattr(self, name).eq(getattr(pins, name))
-        assert config.sdr
+        return {}
+
+    def _retry(self, m: Module, platform: object, controller: Any) -> dict[str, Value]:
+        retry: Any = Retry(self.config.controller)
+        m.submodules.retry = place(retry, platform)
+        outs = ("row", "column", *(f"data{p}" for p in range(retry.config.ports)))
+        backs = [f"back{p}" for p in range(retry.config.ports)]
+        retry.serve(m, controller)
+        for name in outs:
+            m.d.comb += getattr(self, name).eq(getattr(retry, name))
+        for name in ("alert", "row_offer", "long_offer", "column_offer", *backs):
+            m.d.comb += getattr(retry, name).eq(getattr(self, name))
+        return {"recovered": retry.recovered, "given_up": retry.failed}
 
     def _users(self, m: Module, platform: object, streams: Any, boot: Boot) -> None:
         """AXI and the native ports; they wait until the memory is up."""
