@@ -94,6 +94,7 @@ def _reads(player: Player) -> Outcome:
     for n, run in enumerate(reads):
         player.send(script, [run])
         if n % 5 == 4:
+            script.idle(draw.randint(40, 120))  # while data moves
             script.send("control", _strike(player, draw, Unknown(n // 5 % 3))).idle(1500)
     return player.play(script, runs + reads, rest=20_000)
 
