@@ -29,7 +29,8 @@ class _Story:
     # Of each stream in order: the atom, and the number of the reset that may come before, or 0.
     writes: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     bad: set[int] = field(default_factory=set)  # atoms that are beyond correction
-    unsure: set[int] = field(default_factory=set)  # atoms that a reset may have caught
+    # Atoms that a reset may have caught, or that hold an error: written before the next fault.
+    unsure: set[int] = field(default_factory=set)
     number: int = 0
     resets: int = 0
     repair: bool = False
@@ -79,6 +80,7 @@ def _flip_stays(s: _Story, where: tuple[int, int]) -> None:
     s.flip(1, persist=True)
     s.read(*where)
     s.read(*where)
+    s.unsure.add(where[1])
 
 
 def _two_in_turn(s: _Story, where: tuple[int, int]) -> None:
@@ -138,12 +140,12 @@ def _extra(s: _Story, where: tuple[int, int]) -> None:
 
 def _held_off(s: _Story, where: tuple[int, int]) -> None:
     """No slots for longer than a refresh interval."""
-    t = s.player.config.timing
+    refi = s.player.config.timing["refi"] // s.player.config.slots
     s.write(*where)
     s.control(no_slots=1)
-    s.script.idle(s.draw.randint(t["refi"], 2 * t["refi"]))
+    s.script.idle(s.draw.randint(refi, 2 * refi))
     s.control()
-    s.script.idle(2 * t["refi"])
+    s.script.idle(2 * refi)
     s.read(*where)
 
 

@@ -92,6 +92,9 @@ class Words:
         bad = at in self.marked or at in self.refused
         return self.data.get(at, 0), bad
 
+    def refuses(self, first: int, count: int) -> bool:
+        return any(at in self.refused for at in range(first, first + count))
+
     def write(self, at: int, data: int, mask: int, poison: int) -> None:
         if at in self.refused or not mask:
             return
@@ -122,10 +125,13 @@ class MemoryUser(Part):
         self.writes: deque[dict[str, int]] = deque()
         self.expected: deque[tuple[int, bool, bool]] = deque()
         self.owed, self.done = 0, 0
+        self.partly = list[bool]()  # of each write: some of its atoms are refused
         self.beats: list[int] = []
         for r in requests:
             self.requests.append({"write": int(r.write), "atom": r.atom, "count": r.count})
             self.owed += r.write
+            if r.write:
+                self.partly.append(words.refuses(r.atom, r.count))
             for k in range(r.count):
                 if r.write:
                     words.write(r.atom + k, *r.atoms[k])
@@ -156,6 +162,7 @@ class MemoryUser(Part):
         if ctx.get(self.port.done):
             self.done += 1
             assert self.done <= self.owed and self.visible(self.done), f"done {self.done} is early"
+            assert ctx.get(self.port.refused) == self.partly[self.done - 1], self.done
 
 
 class SlowMemory(Part):
@@ -168,7 +175,8 @@ class SlowMemory(Part):
         self.port, self.words, self.latency = port, words, latency
         self.queue: deque[list[int]] = deque()  # write, atom, count
         self.answers: deque[tuple[int, dict[str, int]]] = deque()
-        self.dones: deque[int] = deque()
+        self.dones: deque[tuple[int, bool]] = deque()
+        self.partly = False  # of the write that goes on
         self.done, self.asked = 0, list[tuple[int, ...]]()
         self.finished = True
 
@@ -183,10 +191,11 @@ class SlowMemory(Part):
         if self.answers and self.answers[0][0] <= self.now:
             due.append(self.answers[0][1])
         self.offer(ctx, port.read, due, "read")
-        tells = bool(self.dones and self.dones[0] <= self.now and self.goes())
+        tells = bool(self.dones and self.dones[0][0] <= self.now and self.goes())
         ctx.set(port.done, int(tells))
+        ctx.set(port.refused, self.draw.getrandbits(1))
         if tells:
-            self.dones.popleft()
+            ctx.set(port.refused, int(self.dones.popleft()[1]))
             self.done += 1
 
     def watch(self, ctx: Any) -> None:
@@ -198,6 +207,7 @@ class SlowMemory(Part):
         if word is not None:
             assert head and head[0]
             self.words.write(head[1], int(word.data), int(word.mask), int(word.poison))
+            self.partly |= head[1] in self.words.refused
         elif head and not head[0]:
             data, error = self.words.read(head[1])
             last = int(head[2] == 1)
@@ -207,7 +217,8 @@ class SlowMemory(Part):
             if not head[2]:
                 self.queue.popleft()
                 if head[0]:
-                    self.dones.append(self.late())
+                    self.dones.append((self.late(), self.partly))
+                    self.partly = False
         asked: Any = self.comes(ctx, port.request, "request")
         if asked is not None:
             request = [int(asked.write), int(asked.atom), int(asked.count)]

@@ -211,8 +211,8 @@ FAULTS: dict[str, tuple[type, str, str, str, dict[str, Any]]] = {
     ),
     "B comes before the write is visible": (
         write_path.WritePath,
-        "head.payload.pieces <= seen",
-        "head.payload.pieces <= seen + 2",
+        "(none | (pieces.valid & last))",
+        "(none | last)",
         "traffic",
         {"seed": 1, "busy": 0.0},
     ),

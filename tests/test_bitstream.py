@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,12 +123,20 @@ def call(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         (("-c", "tiny", "--bitstream", "."), "output file .: not a regular file; choose one"),
         (("-c", "tiny", "--bitstream", "a.bit", "--no-route"), "bitstream needs placement and"),
         (("-c", "demo16", "--bitstream", "a.bit"), "256 DSP, the device has 156"),
+        (("--self-test", "-c", "tiny"), "give either --config or --self-test"),
+        ((), "give either --config or --self-test"),
+        (
+            ("--self-test", "--board", "icebreaker"),
+            "board must be one with SDR SDRAM to test it (ulx3s-85f), not 'icebreaker'",
+        ),
+        (("--self-test", "--bitstream", "/proc/none/a.bit"), "output file /proc/none/a.bit: No"),
         (("-c", "tiny", "-o", "/proc/none"), "output directory /proc/none/tiny/ulx3s-85f: No such"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
 def test_mistakes(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
-    done = call("--board", "ulx3s-85f", *arguments, cwd=tmp_path)
+    board = () if "--board" in arguments else ("--board", "ulx3s-85f")
+    done = call(*board, *arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr and done.stderr.count("\n") == 1
     assert not list(tmp_path.rglob("*.bit")) and not list(tmp_path.rglob("*.ys"))
@@ -146,3 +155,24 @@ def test_the_command_writes_a_bitstream(tmp_path: Path) -> None:
     (file,) = (tmp_path / "out").iterdir()
     assert file.read_bytes() == next((tmp_path / "work").rglob("*.bit")).read_bytes()
     assert b"LFE5U-85F" in file.read_bytes()[:64]
+
+
+@pytest.mark.synth
+@pytest.mark.slow
+def test_the_self_test_of_a_memory_runs_at_its_clock(tmp_path: Path) -> None:
+    """133 MHz from the board's 25, registers in the pads, the clock through a register as well."""
+    done = call("--self-test", "--board", "ulx3s-85f", "-o", "work", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    print({name: answer[name] for name in ("lut", "ff", "ram", "fmax_mhz")})
+    assert answer["fmax_mhz"] >= 400 / 3
+    assert answer["lut"] < 7_000 and answer["ff"] < 5_000 and answer["ram"] == 0
+    work = tmp_path / "work" / "self-test" / "ulx3s-85f"
+    assert Path(tmp_path / answer["bitstream"]).stat().st_size > 100_000
+    netlist = json.loads((work / "netlist.json").read_text())["modules"]["systolith_self_test"]
+    kinds = Counter(cell["type"] for cell in netlist["cells"].values())
+    assert (kinds["EHXPLLL"], kinds["ODDRX1F"]) == (1, 1)
+    in_pads = [c for c in netlist["cells"].values() if "syn_useioff" in c.get("attributes", {})]
+    assert len(in_pads) == 5 + 2 + 13 + 2 + 3 * 16  # commands, bank, address, masks, data
+    timing = json.loads((work / "timing.json").read_text())["fmax"]
+    assert {round(clock["constraint"], 1) for clock in timing.values()} == {133.3}

@@ -12,6 +12,8 @@ from systolith.golden.dram import TraceChecker
 from systolith.golden.dram_trace import read_trace
 from systolith.memory.hbm.parts import PARTS
 from systolith.memory.hbm.timing import rules
+from systolith.memory.sdr import block_reader
+from systolith.proofs.substitute import Mutant, installed
 
 KEYS = {"efficiency", "limit", "p50", "p99", "max_latency", "refresh_debt_max", "stalls"}
 KEYS |= {"violations", "late_refreshes", "cycles"}
@@ -62,9 +64,42 @@ def test_the_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert TraceChecker(rules(part.timing), part.organisation).check(trace) == []
 
 
+@pytest.mark.cosim
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sdr-mt48lc16m16", "sdr-m12l64322a"])
+def test_ecc_in_line(name: str) -> None:
+    """Users get 8/9 of what the pattern could have; every atom that is read is compared."""
+    done = _call("--preset", name, "--all", "--ecc", "on", "--json")
+    assert done.exit_code == 0, done.output
+    runs = json.loads(done.stdout)["runs"]
+    assert [run["pattern"] for run in runs] == ["seq-read", "seq-write"]
+    for run in runs:
+        part = PARTS[name].timing
+        refresh = (part["rtp"] + part["rp"] + part["rfc"] + part["rcd_rd"] - 8) / part["refi"]
+        assert run["limit"] == pytest.approx((1 - refresh) * 8 / 9, abs=1e-3)
+        assert 0.97 * run["limit"] <= run["efficiency"] <= run["limit"] + 1e-4
+        assert not run["data_lost"] and not run["violations"] and not run["late_refreshes"]
+
+
+@pytest.mark.cosim
+@pytest.mark.slow
+def test_wrong_data_behind_ecc_is_told() -> None:
+    fault = (block_reader.BlockReader, "checks >> config.ecc.check_bits", "checks")
+    with installed([Mutant(*fault)]):
+        done = _call(
+            "--preset", "sdr-mt48lc16m16", "--pattern", "seq-read", "--ecc", "on", "--json"
+        )
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["data_lost"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ["--preset", "sdr-m12l64322a", "--pattern", "kv-decode", "--ecc", "on"],
+            "--pattern must be one of seq-read, seq-write for SDR with --ecc on, not 'kv-decode'",
+        ),
         (["--pattern", "sideways"], "--pattern must be one of seq-read, "),
         ([], "give either --pattern or --all"),
         (["--all", "--pattern", "seq-read"], "give either --pattern or --all"),

@@ -240,8 +240,8 @@ def test_hardware_corrects_every_single_error(code: EccCode) -> None:
 
 FAULTS = [
     (ecc._check_of, "if row >> i & 1)", "if row >> i & 1 and i != 5)"),
-    (EccDecoder, "self.syndrome == column for", "self.syndrome[1:] == column >> 1 for"),
-    (EccDecoder, "wrong.any()", "wrong[: code.data_bits].any()"),
+    (EccDecoder, "self.syndrome[half:] == n for", "self.syndrome[half + 1 :] == n >> 1 for"),
+    (EccDecoder, "for column in code.columns:", "for column in code.columns[: code.data_bits]:"),
     (EccDecoder, "self.syndrome.any() & ~self.corrected", "0"),
     (EccDecoder, "self.check ^", "self.check[1:] ^"),
 ]

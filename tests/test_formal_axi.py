@@ -69,21 +69,21 @@ CASES = {
 }
 
 FAULTS: list[tuple[str, str, int, Any, str, str]] = [  # case, fault, within, place, old, new
-    ("bursts", "R changes", 8, read_path.ReadPath, "free.eq(~r.valid | r.ready)", "free.eq(1)"),
-    ("bursts", "wrong ID", 8, read_path.ReadPath, "r.payload.id.eq(now.id)", "r.payload.id.eq(0)"),
-    ("bursts", "RLAST early", 9, burst.Beats, "now.len == 0", "now.len <= 1"),
+    ("bursts", "R changes", 9, read_path.ReadPath, "free.eq(~r.valid | r.ready)", "free.eq(1)"),
+    ("bursts", "wrong ID", 9, read_path.ReadPath, "r.payload.id.eq(now.id)", "r.payload.id.eq(0)"),
+    ("bursts", "RLAST early", 10, burst.Beats, "now.len == 0", "now.len <= 1"),
     (
         "bursts",
         "B before it is done",
-        10,
+        11,
         write_path.WritePath,
-        "head.payload.pieces <= seen",
-        "head.payload.pieces <= seen + 1",
+        "(none | (pieces.valid & last))",
+        "(none | last)",
     ),
     (
         "bursts",
         "requests beyond the end",
-        6,
+        7,
         burst.Planner,
         "(end < page)",
         "(end < 2 * page)",
@@ -91,7 +91,7 @@ FAULTS: list[tuple[str, str, int, Any, str, str]] = [  # case, fault, within, pl
     (
         "bursts",
         "atoms are left over",
-        12,
+        13,
         read_path.ReadPath,
         "allowed & beats.ends",
         "allowed & beats.last",
@@ -101,7 +101,7 @@ FAULTS: list[tuple[str, str, int, Any, str, str]] = [  # case, fault, within, pl
         "the rest of a request is forgotten",
         8,
         port_buffer.PortBuffer,
-        "finished.eq(cut & (left == length))",
+        "finished.eq(cut & final & (~write | ((count + 1 == piece) & ~split)))",
         "finished.eq(cut)",
     ),
     (
@@ -125,7 +125,7 @@ FAULTS: list[tuple[str, str, int, Any, str, str]] = [  # case, fault, within, pl
         "runs without room",
         10,
         port_buffer.PortBuffer,
-        "room.eq(reserved + piece <= self.depth)",
+        "room.eq(piece <= vacant)",
         "room.eq(1)",
     ),
     (

@@ -24,7 +24,6 @@ from systolith.proofs.dram_maps import injective
 from systolith.proofs.dram_queues import runs_in_order, visits_conserved
 from systolith.proofs.dram_refresh import debt_bounded
 from systolith.proofs.dram_timing import guard_rules, shortened, stated
-from systolith.proofs.dram_whole import atoms_in_order
 from systolith.proofs.substitute import Mutant
 
 pytestmark = pytest.mark.formal
@@ -53,16 +52,6 @@ ON_SDR = _config(SDR_SHAPE, SDR)
 _SMALL = _config(_TWO)
 _LONG = _config(replace(_TWO, columns=4))
 _BRISK = _config(_TWO, replace(TIGHT, refi=640), slots=4)
-_FAST = _config(
-    replace(_TWO, atom=1),
-    replace(
-        TIGHT,
-        **dict.fromkeys(("cl", "cwl", "burst", "rcd_rd", "rcd_wr", "rp", "ras", "wr", "rtp"), 1),
-        **dict.fromkeys(("ccd_s", "ccd_l", "ccd_r", "rrd_s", "rrd_l", "faw", "wtr_l"), 1),
-        **dict.fromkeys(("rtw", "ppd", "rfc", "rfc_pb", "rrefd", "mrd", "xs", "ckesr"), 1),
-        **{"wtr_s": 0, "rc": 2, "act_slots": 1},
-    ),
-)
 _INDUCTION, _REACHABILITY = "smtbmc yices", "abc pdr"
 
 
@@ -118,7 +107,7 @@ CASES = {
     "debt-4": Case(build=lambda f: debt_bounded(_BRISK, f), cover=54, depth=3, engine=_INDUCTION),
     # As before, for a fault that shows only where a refresh is late.
     "debt-4-late": Case(
-        build=lambda f: debt_bounded(_BRISK, f), cover=72, depth=3, engine=_INDUCTION, slow=True
+        build=lambda f: debt_bounded(_BRISK, f), cover=90, depth=3, engine=_INDUCTION, slow=True
     ),
     "debt-1": Case(
         build=lambda f: debt_bounded(ONE_SLOT, f), cover=0, depth=3, engine=_INDUCTION, slow=True
@@ -127,7 +116,6 @@ CASES = {
     "answer-4": Case(
         build=lambda f: forced_are_done(_BRISK, within=48, mutants=f), cover=24, bound=24
     ),
-    "whole": Case(build=lambda f: atoms_in_order(_FAST, f), cover=12, bound=12, slow=True),
     "map-small": Case(build=lambda f: injective(SHAPE, f), cover=1),
     "map-hbm3": Case(build=lambda f: injective(PARTS["hbm3-6400"].organisation, f), cover=1),
 }

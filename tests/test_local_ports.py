@@ -112,20 +112,21 @@ def halves(
         SlowMemory(
             getattr(dut, name),
             draw,
-            Words(SIZE, size),
+            Words(SIZE, size, refused=refused),
             gaps=gaps,
             latency=latency,
         )
-        for name, size, latency in (
-            ("low", BOUNDARY, 25 if uneven else 3),
-            ("high", 32, 1 if uneven else 3),
+        for name, size, latency, refused in (
+            ("low", BOUNDARY, 25 if uneven else 3, LOW[:4]),
+            ("high", 32, 1 if uneven else 3, range(0)),
         )
     ]
 
     def visible(number: int) -> bool:
         return all(sides[s].done >= above[:number].count(bool(s)) for s in (0, 1))
 
-    user = MemoryUser(dut.user, draw, requests, Words(SIZE, 1 << 12), gaps=gaps, visible=visible)
+    words = Words(SIZE, 1 << 12, refused=LOW[:4])
+    user = MemoryUser(dut.user, draw, requests, words, gaps=gaps, visible=visible)
     run(dut, user, *sides)
     for n, side in enumerate(sides):
         mine = [r for r in requests if (r.atom >= BOUNDARY) == bool(n)]
@@ -254,8 +255,8 @@ FAULTS: dict[str, tuple[Callable[[], Any], Any, str, str]] = {
     "writes are done in any order": (
         _SPLIT,
         port_split.PortSplit,
-        "dones.valid & Mux(dones.head, ended[1], ended[0])",
-        "dones.valid & (ended[1] | ended[0])",
+        "dones.valid & Mux(dones.head, high.valid, low.valid)",
+        "dones.valid & (high.valid | low.valid)",
     ),
     "the boundary belongs to the lower memory": (
         _SPLIT,

@@ -10,7 +10,7 @@ from memory_bench import MERGING, SMALL, Outcome, Player, Run, random_runs, regi
 from systolith.benches.memory_player import users
 from systolith.harness.errors import Deadline
 from systolith.harness.script import Script
-from systolith.memory.hbm import column_sequencer, data_path
+from systolith.memory.hbm import column_pipeline, column_sequencer, data_path
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.proofs.substitute import Mutant, installed
 
@@ -278,36 +278,68 @@ def test_single_errors_are_put_right_in_the_memory(player: Player, by: str) -> N
 
 
 _ACCESS = 'getattr(self, f"access{p}")'
-FAULTS: dict[str, tuple[Any, str, str]] = {
+_SEQUENCER = column_sequencer.ColumnSequencer  # of several slots
+_PIPELINE = column_pipeline.ColumnPipeline  # of one
+FAULTS: dict[str, tuple[str, Any, str, str]] = {
     "old data is dropped": (
+        "word",
         data_path.DataPath,
         "write.mask[b] | ~partial",
         "write.mask[b] | ~partial | partial",
     ),
     "the next write is taken for the one in part": (
+        "sideband4",
         data_path.DataPath,
         'late(m, access.partial, "partial", 2)',
         'late(m, access.partial, "partial", 1)',
     ),
     "the row is closed by the read": (
-        column_sequencer.ColumnSequencer,
+        "sideband4",
+        _SEQUENCER,
         "final & ~(access.partial & ~writing)",
         "final | (access.partial & ~writing)",
     ),
+    "the row is closed by the read, one slot": (
+        "word",
+        _PIPELINE,
+        "final[n].eq(_at(self.final, place) & goes)",
+        "final[n].eq(_at(self.final, place))",
+    ),
     "the visit ends with the read": (
-        column_sequencer.ColumnSequencer,
+        "sideband4",
+        _SEQUENCER,
         f"moves(config, {_ACCESS})\n                        &",
         f"{_ACCESS}.valid\n                        &",
     ),
+    "the visit ends with the read, one slot": (
+        "word",
+        _PIPELINE,
+        "self.access.eq(Mux(goes_on, banks, 0))",
+        "self.access.eq(Mux(issued, banks, 0))",
+    ),
     "anybody's part may go first": (
-        column_sequencer.ColumnSequencer,
+        "sideband4",
+        _SEQUENCER,
         "mine = self.unfinished & (head.turn == self.oldest)",
         "mine = self.unfinished",
     ),
+    "anybody's part may go first, one slot": (
+        "word",
+        _PIPELINE,
+        "turn = oldest[n] & self.unfinished & (head.turn == self.oldest)",
+        "turn = self.unfinished",
+    ),
     "it is read again before it came": (
-        column_sequencer.ColumnSequencer,
+        "sideband4",
+        _SEQUENCER,
         "& ~(self.merging & ~self.merge_ready)",
         "",
+    ),
+    "it is read again before it came, one slot": (
+        "word",
+        _PIPELINE,
+        "(turn & ~(self.merging & ~self.merge_ready))",
+        "turn",
     ),
 }
 
@@ -315,8 +347,9 @@ FAULTS: dict[str, tuple[Any, str, str]] = {
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_planted_faults_are_noticed(fault: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    with installed([Mutant(*FAULTS[fault])]):
-        player = _player(MERGING["word"], tmp_path_factory)
+    name, *mutant = FAULTS[fault]
+    with installed([Mutant(*mutant)]):
+        player = _player(MERGING[name], tmp_path_factory)
     try:
         test_bytes_are_written_in_part(player, 1)
         test_streams_write_parts_of_the_same_atoms(player)

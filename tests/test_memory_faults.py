@@ -9,6 +9,7 @@ from systolith.memory.hbm import (
     bank_queue,
     column_pipeline,
     guard,
+    management,
     returns,
     row_sequencer,
     run_queue,
@@ -52,10 +53,10 @@ FAULTS = {
         "there & ~self.issue.valid",
         "there",
     ),
-    "forced refresh leaves the row open": (
+    "a refresh waits for an open bank": (
         row_sequencer.RowSequencer,
-        "self.pending & ~self.open & self.refpb_ok",
-        "self.pending & self.refpb_ok",
+        "able.eq(self.pending & ~self.open & soon)",
+        "able.eq(self.pending & soon)",
     ),
     "activations are too close": (
         guard._Timers,
@@ -63,9 +64,9 @@ FAULTS = {
         "fresh = _after(slot, rule.latency - 2, self.slots)\n            older",
     ),
     "banks are activated too often": (
-        row_sequencer.RowSequencer,
-        "able[Op.ACT] &= ~self.blocked",
-        "pass",
+        management.Management,
+        "(count >= self.most) & (count != 0)",
+        "(count >= self.most + 3) & (count != 0)",
     ),
     "a block is left out": (walker.Walker, "block.word.number + 1", "block.word.number + 2"),
     "reads are counted for the wrong stream": (

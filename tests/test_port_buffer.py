@@ -141,7 +141,7 @@ def test_as_fast_as_the_controller_alone(
 FAULTS: dict[str, tuple[type, str, str]] = {
     "room for reads is not kept": (
         port_buffer.PortBuffer,
-        "room.eq(reserved + piece <= self.depth)",
+        "room.eq(piece <= vacant)",
         "room.eq(1)",
     ),
     "runs are sent before their data": (

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-__all__ = ["Board", "Pin", "Resources"]
+__all__ = ["Board", "Pin", "Resources", "Sdram"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,26 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sdram:
+    """An SDR memory on a board.
+
+    Parameters
+    ----------
+    part
+        Its name among :func:`~systolith.memory.hbm.parts.sdr_parts`.
+    tck_ps
+        Shortest period of its clock, in picoseconds.
+    pins
+        ``sdram_clk``, and ``sdram_`` with the name of each port of
+        :class:`~systolith.memory.sdr.pins.SdrPins` that the memory has: ``cke``, ..., ``ba[0]``.
+    """
+
+    part: str
+    tck_ps: int
+    pins: tuple[Pin, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Board:
     """A board, or a device on its own when it has no pins that the shell knows.
 
@@ -80,6 +100,10 @@ class Board:
         keep trying; in megahertz.
     held_high
         Outputs that the shell drives high, so that the rest of the board leaves the device alone.
+    leds
+        ``led[0]``, ...: lit while high.
+    sdram
+        SDR memory, if there is one.
     """
 
     name: str
@@ -91,3 +115,5 @@ class Board:
     resources: Resources
     explore_mhz: int
     held_high: tuple[Pin, ...] = ()
+    leds: tuple[Pin, ...] = ()
+    sdram: Sdram | None = None

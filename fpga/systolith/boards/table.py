@@ -1,8 +1,38 @@
 """The table of supported boards."""
 
-from systolith.boards.board import Board, Pin, Resources
+from systolith.boards.board import Board, Pin, Resources, Sdram
 
 __all__ = ["BOARDS", "find_board"]
+
+
+def _bus(name: str, sites: str, standard: str) -> tuple[Pin, ...]:
+    """Pins of a bus, bit 0 first."""
+    return tuple(
+        Pin(name=f"{name}[{n}]", site=site, standard=standard)
+        for n, site in enumerate(sites.split())
+    )
+
+
+_FAST = "LVCMOS33 SLEWRATE=FAST"
+# From doc/constraints/ulx3s_v20.lpf of the board's makers (emard/ulx3s).
+_ULX3S_LEDS = _bus("led", "B2 C2 C1 D2 D1 E2 E1 H3", "LVCMOS33")
+_ULX3S_SDRAM = (
+    *(
+        Pin(name=f"sdram_{name}", site=site, standard=_FAST)
+        for name, site in (
+            ("clk", "F19"),
+            ("cke", "F20"),
+            ("cs_n", "P20"),
+            ("ras_n", "R20"),
+            ("cas_n", "T19"),
+            ("we_n", "T20"),
+        )
+    ),
+    *_bus("sdram_ba", "P19 N20", _FAST),
+    *_bus("sdram_a", "M20 M19 L20 L19 K20 K19 K18 J20 J19 H20 N19 G20 G19", _FAST),
+    *_bus("sdram_dqm", "U19 E20", _FAST),
+    *_bus("sdram_dq", "J16 L18 M18 N18 P18 T18 T17 U20 E19 D20 D19 C20 E18 F18 J18 J17", _FAST),
+)
 
 _TABLE = (
     Board(
@@ -20,6 +50,9 @@ _TABLE = (
         explore_mhz=200,
         # While it is low, old firmware of the ESP32 takes the board back after some seconds.
         held_high=(Pin(name="wifi_gpio0", site="L2", standard="LVCMOS33"),),
+        leds=_ULX3S_LEDS,
+        # 32 MB, or more with more columns, of which these are the first ones.
+        sdram=Sdram(part="sdr-mt48lc16m16", tck_ps=7500, pins=_ULX3S_SDRAM),
     ),
     Board(
         name="icebreaker",

@@ -36,6 +36,7 @@ def synthesize(
     work_dir: Path,
     *,
     io: Io = "registered",
+    clock_hz: int | None = None,
     route: bool = True,
     seed: int = 1,
     deadline_s: float = 1800,
@@ -60,6 +61,9 @@ def synthesize(
         ``none`` measures it with every port on a pin, if there are enough. ``board`` builds a
         bitstream: ``top`` is a board shell, its ports are the board's pins and its clock is the
         board's.
+    clock_hz
+        Frequency that a bitstream needs, where a PLL in ``top`` makes another one than the
+        board's; the tools derive their constraint from the PLL.
     route
         False stops after mapping and the capacity check: no frequency, no bitstream.
     seed
@@ -124,7 +128,7 @@ def synthesize(
         timing = json.loads((work_dir / "timing.json").read_text(encoding="utf-8"))
         frequency, path = fmax_mhz(timing), worst_path(timing)
         if io == "board":
-            _check_speed(frequency, board)
+            _check_speed(frequency, board, clock_hz or board.clock_hz)
             packer, arguments, file = pack_arguments(board, top)
             stage("pack", packer, arguments)
             bitstream = work_dir / file
@@ -145,8 +149,8 @@ def synthesize(
     )
 
 
-def _check_speed(mhz: float, board: Board) -> None:
-    needed = board.clock_hz / 1e6
+def _check_speed(mhz: float, board: Board, clock_hz: int) -> None:
+    needed = clock_hz / 1e6
     if mhz < needed:
         raise TimingError(
             f"the design reaches {mhz:g} MHz and the clock of {board.name} has {needed:g} MHz; "

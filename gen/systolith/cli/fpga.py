@@ -17,7 +17,7 @@ from systolith.flow.run import synthesize
 from systolith.host.engine import engine_shell
 from systolith.host.shell import SHELL, shell_verilog
 
-__all__ = ["build_bitstream", "fit", "refuse_early", "summary"]
+__all__ = ["build_bitstream", "fit", "refuse_early", "summary", "write_sources"]
 
 _BLOCK_BITS = {"ecp5": 18 * 1024, "ice40": 4 * 1024}
 _PRODUCTS_PER_DSP = {"ecp5": 1, "ice40": 2}
@@ -72,7 +72,7 @@ def fit(
     target = find_board(board)
     refuse_early(config, target)
     design = emit_design(Engine(config), config.name)
-    sources = _write(work, {f"{config.name}.v": design.verilog()})
+    sources = write_sources(work, {f"{config.name}.v": design.verilog()})
     return synthesize(
         sources,
         design.leaves,
@@ -111,7 +111,7 @@ def build_bitstream(
     check_target(file)
     design = emit_design(Engine(config), config.name)
     shell = shell_verilog(engine_shell(config, design.top, target))
-    sources = _write(work, {f"{config.name}.v": design.verilog(), "shell.v": shell})
+    sources = write_sources(work, {f"{config.name}.v": design.verilog(), "shell.v": shell})
     report = synthesize(
         sources,
         design.leaves,
@@ -142,7 +142,14 @@ def summary(report: Report) -> dict[str, Any]:
     }
 
 
-def _write(work: Path, texts: Mapping[str, str]) -> list[Path]:
+def write_sources(work: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write files to ``work``, which is made if missing, and return their paths.
+
+    Raises
+    ------
+    FlowError
+        Naming the folder and the reason.
+    """
     try:
         work.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():

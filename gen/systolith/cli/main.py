@@ -12,6 +12,7 @@ from systolith.cli.memory import memory
 from systolith.cli.numerics import numerics
 from systolith.cli.output import FAILED, emit_json, mistakes, notes, table, working
 from systolith.cli.picture import print_report
+from systolith.cli.self_test import build_self_test
 from systolith.cli.simulate import simulate as simulate_gemms
 from systolith.compiler.split import Gemm, Split, legal_splits
 from systolith.config.files import load_any, load_config
@@ -252,8 +253,13 @@ def simulate(
 
 @app.command()
 def fpga(
-    config: Config,
     board: Annotated[str, typer.Option(help="ulx3s-85f or icebreaker.")],
+    config: Annotated[
+        str | None, typer.Option("--config", "-c", help="Preset or TOML file.")
+    ] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Instead: the board tests its SDR memory.")
+    ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Work directory.")] = Path(
         "build/fpga"
     ),
@@ -266,15 +272,21 @@ def fpga(
 ) -> None:
     """Measure a configuration on an FPGA board, or build its bitstream.
 
-    Figures are of the engine alone; with --bitstream, of all that is in the file.
+    Figures are of the engine alone; with --bitstream or --self-test, of all that is in the file.
     """
     with mistakes():
-        engine = load_config(config)
         if bitstream is not None and not route:
             raise ValueError("bitstream needs placement and routing: leave out --no-route")
-        work = output / engine.name / board
-        with working(f"fitting {engine.name} to {board}") as tell:
-            if bitstream is None:
+        if self_test == (config is not None):
+            raise ValueError("give either --config or --self-test")
+        name = "self-test" if config is None else (engine := load_config(config)).name
+        work = output / name / board
+        with working(f"fitting {name} to {board}") as tell:
+            if self_test:
+                report = build_self_test(
+                    board, work, bitstream, route=route, seed=seed, progress=tell
+                )
+            elif bitstream is None:
                 report = fit(engine, board, work, route=route, seed=seed, progress=tell)
             else:
                 work = work / "bitstream"
@@ -284,7 +296,7 @@ def fpga(
         emit_json(answer)
         return
     table(
-        f"{engine.name} on {board} ({report.device})",
+        f"{name} on {board} ({report.device})",
         ("LUT4", "FF", "DSP", "RAM blocks", "Fmax MHz", "seconds"),
         [
             (

@@ -1,12 +1,13 @@
 """``systolith memory``: how much of a memory's bandwidth its controller delivers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
+from systolith.benches.memory_inline import REGION
 from systolith.benches.memory_measure import Measurement, MemoryBench
 from systolith.benches.play import CACHE
 from systolith.cli.memory_plot import check_picture, plot_measurement
@@ -14,6 +15,7 @@ from systolith.cli.output import FAILED, emit_json, mistakes, notes, table, work
 from systolith.golden.dram_trace import write_trace
 from systolith.memory.hbm.config import ControllerConfig, EccKind
 from systolith.memory.hbm.parts import PARTS
+from systolith.memory.sdr.block_code import BLOCK, STRIDE
 from systolith.perf.memory.advice import LEAST_LOOK_AHEAD, look_ahead_advice
 from systolith.perf.memory.latency import worst_latency
 from systolith.perf.memory.limits import limit
@@ -37,7 +39,7 @@ _CODES: dict[str, EccKind] = {
     "hbm2e": "sideband-72",
     "hbm3": "word-266-poison",
 }
-
+_INLINE = ("seq-read", "seq-write")  # patterns that ECC in line is measured with
 
 _SAYS = {
     "outstanding": "x{}",
@@ -100,7 +102,9 @@ def memory(
     look_ahead: Annotated[
         int, typer.Option(help="Rows announced before they are needed.", min=1, max=64)
     ] = LEAST_LOOK_AHEAD,
-    ecc: Annotated[str, typer.Option(help="Error correction: on or off.")] = "off",
+    ecc: Annotated[
+        str, typer.Option(help="Error correction: on or off; SDR: in line, sequential only.")
+    ] = "off",
     activations: Annotated[
         int, typer.Option(help="Refresh management: activations of a bank until it is due.")
     ] = 0,
@@ -147,6 +151,14 @@ def memory(
             raise ValueError(f"--ecc must be on or off, not {ecc!r}")
         if model and (activations or ecc == "on"):
             raise ValueError("--activations and --ecc on need the RTL: leave out --model")
+        inline = ecc == "on" and PARTS[preset].timing.generation == "sdr"
+        if inline and every:
+            cases = [case for case in cases if case.pattern in _INLINE]
+        elif inline and pattern not in _INLINE:
+            raise ValueError(
+                f"--pattern must be one of {', '.join(_INLINE)} for SDR with --ecc on, "
+                f"not {pattern!r}"
+            )
         if plot:
             check_picture(plot)
         if trace and not trace.parent.is_dir():
@@ -193,8 +205,13 @@ class _Job:
         model: Policy | None,
         ecc: bool,
     ) -> None:
-        self.ecc, self.activations, self.look_ahead = ecc, 0, LEAST_LOOK_AHEAD
+        self.activations, self.look_ahead = 0, LEAST_LOOK_AHEAD
         self.part, self.slots, self.seed, self.model = PARTS[preset], slots, seed, model
+        # Inside of the data of a memory that has no room beside it.
+        self.inline = ecc and self.part.timing.generation == "sdr"
+        self.ecc: EccKind = "none"
+        if ecc and not self.inline:
+            self.ecc = _CODES[self.part.timing.generation]
         names = [m.name for m in self.config(_STREAMS[0]).maps]
         if address_map not in names:
             raise ValueError(f"--map must be one of {', '.join(names)}, not {address_map!r}")
@@ -216,7 +233,7 @@ class _Job:
             runs=32 if streams == _STREAMS[0] else 2,
             visits=8,
             look_ahead=self.look_ahead,
-            ecc=_CODES[self.part.timing.generation] if self.ecc else "none",
+            ecc=self.ecc,
         )
 
     def run(self, case: Case, tell: Callable[[str], None], trace: bool) -> dict[str, Any]:
@@ -224,12 +241,15 @@ class _Job:
         config, pattern = self._fitting(case)
         refresh = refresh_mode(config, _mode(case.refresh))
         bound = limit(config, pattern, refresh=refresh, address_map=self.map)
+        share = 1.0
+        if self.inline:
+            share, pattern = BLOCK / STRIDE, replace(pattern, span=REGION - 1)
         common: dict[str, Any] = {
             "pattern": case.pattern,
             **case.options,
             "refresh": refresh,
             "source": "model" if self.model else "rtl",
-            "limit": bound.efficiency,
+            "limit": bound.efficiency * share,
             "limited_by": bound.bound_by,
         }
         tell(str(case))
@@ -243,7 +263,7 @@ class _Job:
         else:
             if config.streams not in self._benches:
                 tell(f"{case}: compiling")
-                self._benches[config.streams] = MemoryBench(config, CACHE)
+                self._benches[config.streams] = MemoryBench(config, CACHE, inline=self.inline)
                 tell(str(case))
             bench = self._benches[config.streams]
             done = bench.measure(pattern, trace=trace, activations=self.activations, **kinds)
@@ -268,7 +288,7 @@ class _Job:
             "p50": done.latency_p50,
             "p99": done.latency_p99,
             "max_latency": done.latency_max,
-            "latency_bound": pattern.open * longest,
+            "latency_bound": None if self.inline else pattern.open * longest,
             "refresh_debt_max": done.refresh_debt_max,
             **checks,
             "window": done.window,

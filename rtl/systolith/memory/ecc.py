@@ -113,11 +113,20 @@ class EccDecoder(_Combinational):
         m = Module()
         code = self.code
         wrong = Signal(code.bits)
+        # Halves of the syndrome are decoded once. Which columns there are is asked half by half:
+        # a sum over the bits of a word would be as large as all the rest.
+        half = code.check_bits // 2
+        low, high = Signal(1 << half), Signal(1 << (code.check_bits - half))
+        found: dict[int, list[Value]] = {}
+        for column in code.columns:
+            found.setdefault(column >> half, []).append(low[column % len(low)])
         m.d.comb += [
             self.syndrome.eq(self.check ^ _check_of(code, self.stored)),
-            wrong.eq(Cat(self.syndrome == column for column in code.columns)),
+            low.eq(Cat(self.syndrome[:half] == n for n in range(len(low)))),
+            high.eq(Cat(self.syndrome[half:] == n for n in range(len(high)))),
+            wrong.eq(Cat(high[c >> half] & low[c % len(low)] for c in code.columns)),
             self.data.eq(self.stored ^ wrong[: code.data_bits]),
-            self.corrected.eq(wrong.any()),
+            self.corrected.eq(Cat(high[n] & Cat(some).any() for n, some in found.items()).any()),
             self.uncorrectable.eq(self.syndrome.any() & ~self.corrected),
         ]
         return m

@@ -110,6 +110,9 @@ class LocalMemory(Block):
 
         # Answers, in the order of the accesses.
         wrote, last, leaves = Signal(), Signal(), Signal()
+        some = Signal()  # words of this request were refused
+        with m.If(response.valid & wrote):
+            m.d.sync += some.eq(~last & (some | response.refused))
         bad = response.error | response.refused
         m.d.comb += [
             Cat(wrote, last).eq(asked.head),
@@ -117,6 +120,7 @@ class LocalMemory(Block):
             words.put.eq(response.valid & ~wrote),
             words.entry.eq(Cat(response.data, bad, last)),
             user.done.eq(response.valid & wrote & last),
+            user.refused.eq(user.done & (some | response.refused)),
             self.refused.eq(response.valid & wrote & response.refused),
             user.read.valid.eq(words.valid),
             user.read.payload.eq(words.head),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -113,9 +113,7 @@ class PortBuffer(Block):
         # The request that is cut, and the longest run that can be cut from it.
         busy, write = Signal(), Signal()
         atom, left = Signal(config.atom_bits), Signal(self.count_bits)
-        piece = Signal(bits_for(self.longest))
-        edge = self.longest - (atom & (self.longest - 1))
-        m.d.comb += piece.eq(Mux(left <= self.longest, left, edge))
+        piece, final = Signal(bits_for(self.longest)), Signal()  # with it the request ends
 
         # Atoms of a write gather until they are a run. One that is written in part stays alone.
         count, part, split, ends = Signal.like(piece), Signal(), Signal(), Signal()
@@ -128,14 +126,14 @@ class PortBuffer(Block):
 
         # Runs leave through a register.
         free, room = Signal(), Signal()
-        reserved = Signal(range(self.depth + 1))
+        vacant = Signal(range(self.depth + 1), init=self.depth)  # not promised to a read
         cut_read, cut_write, cut = Signal(), Signal(), Signal()
         put, taken, finished = Signal(), Signal(), Signal()
         length = Signal.like(piece)
         gather = Signal()
         m.d.comb += [
             free.eq(~run.valid | run.ready),
-            room.eq(reserved + piece <= self.depth),
+            room.eq(piece <= vacant),
             cut_read.eq(busy & ~write & free & room & read_ends.space),
             gather.eq(busy & write & writes.space & (~ends | (free & write_ends.space))),
             port.write.ready.eq(gather & ~split),
@@ -143,12 +141,12 @@ class PortBuffer(Block):
             cut_write.eq(port.write.valid & gather & ends),
             cut.eq(cut_read | cut_write),
             length.eq(Mux(write, Mux(split, count, count + 1), piece)),
-            finished.eq(cut & (left == length)),
+            finished.eq(cut & final & (~write | ((count + 1 == piece) & ~split))),
             taken.eq(port.read.valid & port.read.ready),
             port.request.ready.eq(~busy | finished),
         ]
         m.d.sync += [
-            reserved.eq(reserved + Mux(cut_read, piece, 0) - taken),
+            vacant.eq(vacant - Mux(cut_read, piece, 0) + taken),
             count.eq(Mux(cut, 0, count + put)),
         ]
         with m.If(port.request.ready):
@@ -158,8 +156,15 @@ class PortBuffer(Block):
                 atom.eq(port.request.payload.atom),
                 left.eq(port.request.payload.count),
             ]
+            first = port.request.payload.atom & (self.longest - 1)
+            m.d.sync += self._next(piece, final, port.request.payload.count, self.longest - first)
         with m.Elif(cut):
-            m.d.sync += [atom.eq(atom + length), left.eq(left - length)]
+            rest = Signal.like(left)
+            m.d.comb += rest.eq(left - length)
+            m.d.sync += [atom.eq(atom + length), left.eq(rest)]
+            # A run up to the edge leaves a multiple of the longest one.
+            to_edge = Mux(piece == length, self.longest, piece - length)
+            m.d.sync += self._next(piece, final, rest, to_edge)
         with m.If(free):
             m.d.sync += [
                 run.valid.eq(cut),
@@ -209,3 +214,8 @@ class PortBuffer(Block):
         m.d.comb += port.done.eq(owed != 0)
         m.d.sync += owed.eq(owed + told - port.done)
         return m
+
+    def _next(self, piece: Signal, final: Signal, left: Value, to_edge: Value) -> list[Any]:
+        """Choose the longest run that can be cut from what is left."""
+        short = left <= self.longest
+        return [piece.eq(Mux(short, left, to_edge)), final.eq(short)]

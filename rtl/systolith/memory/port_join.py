@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 
 from systolith.hierarchy import Block
 from systolith.memory.ports import MemoryPort
@@ -57,12 +57,17 @@ class PortJoin(Block):
             reads.request.ready.eq(memory.request.ready & ~write),
             writes.request.ready.eq(memory.request.ready & write),
             writes.done.eq(memory.done),
+            writes.refused.eq(memory.refused),
         ]
         m.d.sync += held.eq(memory.request.valid & ~memory.request.ready)
         with m.If(memory.request.valid):
             m.d.sync += written.eq(write)
         with m.Else():
             m.d.sync += written.eq(written ^ taken)
-        connect(m, flipped(writes.write), memory.write)
-        connect(m, memory.read, flipped(reads.read))
+        for source, sink in ((writes.write, memory.write), (memory.read, reads.read)):
+            m.d.comb += [
+                sink.valid.eq(source.valid),
+                sink.payload.eq(source.payload),
+                source.ready.eq(sink.ready),
+            ]
         return m

@@ -147,9 +147,13 @@ class PortSplit(Block):
             m.d.sync += before.eq(Mux(last, 0, before + 1))
         ended = []
         for n, side in enumerate(sides):
-            # Writes that this memory has done and the user was not told of.
-            told = Signal(range(self.outstanding + 1), name=f"told_{n}")
+            # Writes that this memory has done and the user was not told of, and how they ended.
+            told = Fifo(depth=self.outstanding, width=1)
+            m.submodules[f"told_{n}"] = place(told, platform)
             m.d.comb += [
+                told.put.eq(side.done),
+                told.entry.eq(side.refused),
+                told.take.eq(user.done & (dones.head == n)),
                 side.request.valid.eq(asked.valid & able & (above == n)),
                 side.request.p.write.eq(asked.p.write),
                 side.request.p.atom.eq(asked.p.atom - n * self.boundary),
@@ -158,7 +162,10 @@ class PortSplit(Block):
                 side.write.valid.eq(write.valid & writes.valid & (turn == n)),
                 side.write.payload.eq(write.payload),
             ]
-            m.d.sync += told.eq(told + side.done - (user.done & (dones.head == n)))
-            ended.append(told != 0)
-        m.d.comb += user.done.eq(dones.valid & Mux(dones.head, ended[1], ended[0]))
+            ended.append(told)
+        low, high = ended
+        m.d.comb += [
+            user.done.eq(dones.valid & Mux(dones.head, high.valid, low.valid)),
+            user.refused.eq(user.done & Mux(dones.head, high.head, low.head)),
+        ]
         return m

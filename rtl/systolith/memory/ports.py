@@ -35,8 +35,9 @@ class MemoryPort(wiring.Signature):
     read : In(stream)
         Atoms of the reads in order: ``data``, ``error`` if it is not to be used (lost, poisoned,
         or beyond correction), ``last`` with the last atom of a request.
-    done : In(1)
-        One cycle for every write request, in order, once it is visible.
+    done, refused : In(1), In(1)
+        One cycle for every write request, in order, once it is visible; with it, whether some of
+        its atoms were not written. Large memory writes them all, a scratchpad may not.
     """
 
     def __init__(self, *, atom: int, atom_bits: int, count_bits: int) -> None:
@@ -49,6 +50,7 @@ class MemoryPort(wiring.Signature):
                 "write": Out(stream.Signature(self.write_layout)),
                 "read": In(stream.Signature(self.read_layout)),
                 "done": In(1),
+                "refused": In(1),
             }
         )
 

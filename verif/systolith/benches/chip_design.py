@@ -208,6 +208,7 @@ class ChipDesign(Block):
                 port.read.payload.eq(user.read.payload),
                 user.read.ready.eq(port.read.ready),
                 port.done.eq(user.done),
+                port.refused.eq(user.refused),
             ]
             connect(m, split.low, getattr(back, f"user{n}"))
             connect(m, split.high, words_of.user)

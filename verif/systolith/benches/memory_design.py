@@ -1,8 +1,9 @@
 """A controller, its memory and its traffic: the design that memory benches simulate."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -21,7 +22,14 @@ from systolith.memory.hbm.parts import Part
 from systolith.memory.hbm.refresh import Refresh
 from systolith.memory.hbm.traffic import Traffic, pattern_layout
 
-__all__ = ["REF_GROUPS", "MemoryDesign", "command_layout", "sample_layout", "setup_layout"]
+__all__ = [
+    "REF_GROUPS",
+    "MemoryDesign",
+    "Users",
+    "command_layout",
+    "sample_layout",
+    "setup_layout",
+]
 
 REF_GROUPS = 16
 """Refreshes that refresh a bank of the simulated memory: few, so that each row ages quickly."""
@@ -72,6 +80,24 @@ def sample_layout(config: ControllerConfig) -> data.StructLayout:
             "counters": PackedArray(COUNTER_BITS, len(COUNTERS)),
         }
     )
+
+
+@dataclass(frozen=True)
+class Users:
+    """What users of a memory did in a cycle.
+
+    Parameters
+    ----------
+    submitted, ended
+        Streams whose runs have been accepted, have ended.
+    moved, wrong
+        Atoms that moved; that came back wrong.
+    """
+
+    submitted: Value
+    ended: Value
+    moved: Value
+    wrong: Value
 
 
 class MemoryDesign(Block):
@@ -129,31 +155,26 @@ class MemoryDesign(Block):
         m = Module()
         config = self.config
         part = Part(name="device", organisation=config.organisation, timing=config.timing)
-        controller, traffic = Controller(config), Traffic(config)
+        controller = Controller(config)
         device = DramDevice(
             part, slots=config.slots, ref_groups=REF_GROUPS, debt=config.debt, fatal=False
         )
         slots = CommandSlots(config, alone=self.alone)
         for name, block in (
             ("controller", controller),
-            ("traffic", traffic),
             ("device", device),
             ("slots", slots),
         ):
             m.submodules[name] = place(block, platform)
 
         setup: Any = Signal(setup_layout(config))
-        waiting = Signal()  # for the memory to be up
+        waiting, start = Signal(), Signal()  # for the memory to be up
         with m.If(self.setup__valid):
             m.d.sync += [setup.eq(self.setup__payload), waiting.eq(1)]
         with m.Elif(waiting & controller.ready):
             m.d.sync += waiting.eq(0)
-            m.d.comb += traffic.start.eq(1)
+            m.d.comb += start.eq(1)
         m.d.comb += [
-            traffic.pattern.eq(setup.pattern),
-            traffic.run_ready.eq(controller.run_ready),
-            controller.run_valid.eq(traffic.run_valid),
-            controller.run.eq(traffic.run),
             controller.map.eq(setup.map),
             controller.mode.eq(setup.mode),
             controller.debt_bound.eq(setup.debt_bound),
@@ -175,22 +196,13 @@ class MemoryDesign(Block):
         ]
         if config.managed:
             m.d.comb += [controller.threshold.eq(setup.threshold), controller.most.eq(setup.most)]
-        wrong = Signal(32)
-        if config.codec:
-            m.d.comb += controller.correct.eq(1)
-            found = [getattr(controller, f"correction{p}") for p in range(config.ports)]
-            m.d.sync += wrong.eq(wrong + sum(f.corrected | f.uncorrectable for f in found))
 
-        ended = [0] * config.streams
         for p in range(config.ports):
             data_out, back = getattr(controller, f"data{p}"), getattr(controller, f"back{p}")
-            response, done = getattr(controller, f"response{p}"), getattr(controller, f"done{p}")
             m.d.comb += [
                 device.write[p].data.eq(data_out.data),
                 back.valid.eq(device.read[p].valid),
                 back.data.eq(device.read[p].data),
-                getattr(traffic, f"fetch{p}").eq(getattr(controller, f"fetch{p}")),
-                getattr(controller, f"write{p}").eq(getattr(traffic, f"write{p}")),
             ]
             if config.codec:
                 # What was never written has valid check bits, as if it had been: the pattern runs
@@ -200,16 +212,12 @@ class MemoryDesign(Block):
                 m.d.comb += [codec.data.eq(back.data), back.check.eq(codec.check)]
             if config.organisation.mask:
                 m.d.comb += device.write[p].mask.eq(data_out.mask)
-            read = response.valid & response.last
-            for n in range(config.streams):
-                ended[n] |= (read & (response.stream == n)) | (done.valid & (done.stream == n))
-        m.d.comb += traffic.done.eq(Cat(ended))
+        users = self.users(m, platform, controller, setup.pattern, start)
 
         # What is told.
-        atoms = Signal(32)
+        atoms, wrong = Signal(32), Signal(32)
         lost = Signal()
-        accesses = sum(controller.column[s].valid for s in range(config.slots))
-        m.d.sync += atoms.eq(atoms + accesses)
+        m.d.sync += [atoms.eq(atoms + users.moved), wrong.eq(wrong + users.wrong)]
         lost_now = [getattr(controller, f"response{p}") for p in range(config.ports)]
         m.d.sync += lost.eq(lost | controller.extra | Cat(r.valid & r.lost for r in lost_now).any())
         timer = Signal(range(self.every))
@@ -229,10 +237,10 @@ class MemoryDesign(Block):
                     for s in range(config.slots)
                 ).any()
             ),
-            self.submit__valid.eq(traffic.submitted.any()),
-            self.submit__payload.eq(traffic.submitted),
-            self.done__valid.eq(traffic.done.any()),
-            self.done__payload.eq(traffic.done),
+            self.submit__valid.eq(self.submit__payload.any()),
+            self.submit__payload.eq(users.submitted),
+            self.done__valid.eq(self.done__payload.any()),
+            self.done__payload.eq(users.ended),
             sample.atoms.eq(atoms),
             sample.balance.eq(controller.balance),
             sample.debt_max.eq(controller.debt_max),
@@ -246,3 +254,37 @@ class MemoryDesign(Block):
             sample.counters.eq(controller.counters),
         ]
         return m
+
+    def users(
+        self, m: Module, platform: object, controller: Any, pattern: Any, start: Value
+    ) -> Users:
+        """Connect the traffic to the streams of the controller."""
+        config = self.config
+        traffic: Any = Traffic(config)
+        m.submodules.traffic = place(traffic, platform)
+        m.d.comb += [
+            traffic.start.eq(start),
+            traffic.pattern.eq(pattern),
+            traffic.run_ready.eq(controller.run_ready),
+            controller.run_valid.eq(traffic.run_valid),
+            controller.run.eq(traffic.run),
+        ]
+        ended: list[Any] = [0] * config.streams
+        wrong: list[Any] = []
+        for p in range(config.ports):
+            response, done = getattr(controller, f"response{p}"), getattr(controller, f"done{p}")
+            m.d.comb += [
+                getattr(traffic, f"fetch{p}").eq(getattr(controller, f"fetch{p}")),
+                getattr(controller, f"write{p}").eq(getattr(traffic, f"write{p}")),
+            ]
+            read = response.valid & response.last
+            for n in range(config.streams):
+                ended[n] |= (read & (response.stream == n)) | (done.valid & (done.stream == n))
+            if config.codec:
+                found = getattr(controller, f"correction{p}")
+                wrong.append(found.corrected | found.uncorrectable)
+        if config.codec:
+            m.d.comb += controller.correct.eq(1)
+        m.d.comb += traffic.done.eq(Cat(ended))
+        moved = sum(controller.column[s].valid for s in range(config.slots))
+        return Users(traffic.submitted, traffic.done, Value.cast(moved), Value.cast(sum(wrong)))

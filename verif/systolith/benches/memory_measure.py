@@ -13,6 +13,7 @@ from systolith.benches.memory_design import (
     sample_layout,
     setup_layout,
 )
+from systolith.benches.memory_inline import MemoryInlineDesign, check_region, fill_cycles
 from systolith.devices.dram import device_verilog
 from systolith.devices.streams import StreamPort
 from systolith.harness.cosim import Simulation, build
@@ -23,6 +24,7 @@ from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.counters import COUNTERS
 from systolith.memory.hbm.management import ACTIVATION_BITS
 from systolith.memory.hbm.refresh import RefreshMode
+from systolith.memory.sdr.block_code import BLOCK, STRIDE
 from systolith.perf.memory.model import default_cycles, warm_up_cycles
 from systolith.perf.memory.patterns import Pattern
 from systolith.perf.memory.refresh import Refresh, refresh_mode
@@ -106,14 +108,17 @@ class MemoryBench:
         Of the controller.
     cache
         Folder of compiled models.
+    inline
+        With ECC in line, for SDR, see :mod:`systolith.benches.memory_inline`.
     """
 
-    def __init__(self, config: ControllerConfig, cache: Path) -> None:
-        self.config = config
+    def __init__(self, config: ControllerConfig, cache: Path, *, inline: bool = False) -> None:
+        self.config, self.inline = config, inline
         # Debts of two samples can be equal if a refresh is due every so many of them; else nearly.
         pace, rest = divmod(config.timing["refi"], config.banks)
         self.every = max(pace if not rest else pace // 12, 1)
-        verilog, top = device_verilog(MemoryDesign(config, every=self.every), config.name)
+        design = MemoryInlineDesign if inline else MemoryDesign
+        verilog, top = device_verilog(design(config, every=self.every), config.name)
         inputs = [StreamPort("setup", setup_layout(config).size, has_ready=False)]
         widths = {
             "submit": config.streams,
@@ -168,14 +173,17 @@ class MemoryBench:
         """
         config, refi = self.config, self.config.timing["refi"]
         pattern.check(config)
+        if self.inline:
+            check_region(pattern)
         mode = refresh_mode(config, refresh)
         most = ((1 << ACTIVATION_BITS) - 1) // _MOST_ACTIVATIONS
         if activations and not config.managed:
             raise ValueError(f"activations must be 0 for {config.timing.name}, not {activations}")
         if not 0 <= activations <= most:
             raise ValueError(f"activations must be from 0 to {most}, not {activations}")
-        warm_up = warm_up_cycles(config)
-        cycles = default_cycles(config) if cycles is None else cycles
+        before = fill_cycles(config.timing["ccd_s"]) if self.inline else 0
+        warm_up = warm_up_cycles(config) + before
+        cycles = default_cycles(config) + before if cycles is None else cycles
         if cycles < warm_up + 2 * refi:
             raise ValueError(f"cycles must be at least {warm_up + 2 * refi}, not {cycles}")
         registers: dict[str | int, Any] = {
@@ -206,7 +214,8 @@ class MemoryBench:
         counts = {n: int(b.counters[k]) - int(a.counters[k]) for k, n in enumerate(COUNTERS)}
         efficiency = atoms * config.timing["ccd_s"] / window
         stalls = {n.removeprefix("stall_"): counts[n] for n in COUNTERS if n.startswith("stall_")}
-        unused = (1 - efficiency) / max(sum(stalls.values()), 1)
+        used = efficiency * STRIDE / BLOCK if self.inline else efficiency
+        unused = max(1 - used, 0) / max(sum(stalls.values()), 1)
         return Measurement(
             efficiency=efficiency,
             window=window,

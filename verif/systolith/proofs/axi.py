@@ -135,6 +135,7 @@ class _Bursts(Elaboratable):
         m.d.comb += [
             port.write.ready.eq(free(m, 1, "write_ready")),
             port.done.eq(done),
+            port.refused.eq(free(m, 1, "refused")),
             Assume(~done | ((dones != tail) & (put >= ends[dones]))),
             # Nothing is told before it is done, and no data is left over or missing then.
             Assert((checker.waits_b != 0) | ((dones == tail) & (put == asked))),

@@ -163,6 +163,5 @@ FAULTS: list[tuple[str, str, type, str, str]] = [
         "Mux(self.forced, self.pending, 0)",
         "Mux(0, self.pending, 0)",
     ),
-    ("whole", "reads of the next atom", RunQueue, "self.head.atom + self.moved", "self.head.atom"),
     ("map-small", "hash forgets the bit", AddressMap, "wires[field, bit] ^ rows[row]", "rows[row]"),
 ]

@@ -1,5 +1,7 @@
 """Bursts: what is allowed, which atoms they need, and the addresses of their beats."""
 
+from typing import Any
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out
@@ -59,18 +61,28 @@ class Planner(Block):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, page = self.config, 1 << PAGE_BITS
-        held, valid, leaves, free = Signal(config.address), Signal(), Signal(), Signal()
+        comes, goes, free = Signal(), Signal(), Signal()
+        taken, valid, leaves = Signal(config.address), Signal(), Signal()
         m.d.comb += [
-            self.address.ready.eq(~valid | leaves),
+            self.address.ready.eq(~comes | goes),
+            goes.eq(comes & (~valid | leaves)),
             leaves.eq(valid & free & (~self.burst.valid | self.burst.ready)),
         ]
         with m.If(self.address.ready):
-            m.d.sync += [valid.eq(self.address.valid), held.eq(self.address.payload)]
+            m.d.sync += [comes.eq(self.address.valid), taken.eq(self.address.payload)]
 
-        # Where it begins and ends, in bytes of its 4 KB.
+        # How long it is, in bytes; one clock later where it begins and ends within its 4 KB.
+        held: Any = Signal(config.address)
+        size, total = Signal(config.bytes.bit_length()), Signal(16)
+        with m.If(~valid | leaves):
+            m.d.sync += [
+                valid.eq(comes),
+                held.eq(taken),
+                size.eq(Const(1) << taken.size),
+                total.eq((taken.len + 1) << taken.size),
+            ]
         low, aligned = Signal(PAGE_BITS), Signal(PAGE_BITS)
-        size = Signal(config.bytes.bit_length())
-        total, end = Signal(16), Signal(17)
+        end = Signal(17)
         mask, base, top = (Signal(PAGE_BITS, name=n) for n in ("mask", "base", "top"))
         wraps, bad, beyond = Signal(), Signal(), Signal()
         missing: Value = Const(0)  # within the address bits, but not there
@@ -80,9 +92,7 @@ class Planner(Block):
         allowed = Mux(wraps, lengths & (aligned == low), (held.burst == INCR) & (end < page))
         m.d.comb += [
             low.eq(held.addr),
-            size.eq(Const(1) << held.size),
             aligned.eq(low & ~(size - 1)),
-            total.eq((held.len + 1) << held.size),
             end.eq(aligned + total - 1),
             wraps.eq(held.burst == WRAP),
             mask.eq(total - 1),

@@ -1,12 +1,16 @@
 """AXI4 in front of two ports to memory: one for reads, one for writes."""
 
+from typing import Any
+
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
 from systolith.hierarchy import Block, place
+from systolith.memory.axi.burst import piece_layout
 from systolith.memory.axi.read_path import ReadPath
 from systolith.memory.axi.signature import Axi4, AxiConfig, flat, pins
+from systolith.memory.axi.skid import Relay, Skid
 from systolith.memory.axi.write_path import WritePath
 
 __all__ = ["AxiFront"]
@@ -62,6 +66,10 @@ class AxiFront(Block):
             (writes, self.writes, writes.aw),
         ):
             prefix = "ar" if path is reads else "aw"
+            # Else what the memory takes would reach to what the bus is offered.
+            skid: Any = Skid(piece_layout(self.config))
+            m.submodules[f"skid_{prefix}"] = place(skid, platform)
+            connect(m, path.piece, skid.put)
             m.d.comb += [
                 channel.valid.eq(getattr(bus, f"{prefix}valid")),
                 getattr(bus, f"{prefix}ready").eq(channel.ready),
@@ -69,11 +77,11 @@ class AxiFront(Block):
                     channel.payload[name].eq(getattr(bus, f"{prefix}{name}"))
                     for name in dict(self.config.address.members)
                 ),
-                port.request.valid.eq(path.piece.valid),
-                path.piece.ready.eq(port.request.ready),
+                port.request.valid.eq(skid.out.valid),
+                skid.out.ready.eq(port.request.ready),
                 port.request.payload.write.eq(path is writes),
-                port.request.payload.atom.eq(path.piece.payload.atom),
-                port.request.payload.count.eq(path.piece.payload.count),
+                port.request.payload.atom.eq(skid.out.payload.atom),
+                port.request.payload.count.eq(skid.out.payload.count),
             ]
         for prefix, source in (("b", writes.b), ("r", reads.r)):
             m.d.comb += [
@@ -91,7 +99,14 @@ class AxiFront(Block):
             writes.w.payload.strb.eq(bus.wstrb),
             writes.w.payload.last.eq(bus.wlast),
             writes.done.eq(self.writes.done),
+            writes.refused.eq(self.writes.refused),
         ]
-        connect(m, flipped(self.reads.read), reads.atom)
-        connect(m, writes.atom, flipped(self.writes.write))
+        relay: Any = Relay(self.config.memory.read_layout)
+        m.submodules.relay_r = place(relay, platform)
+        connect(m, flipped(self.reads.read), relay.put)
+        connect(m, relay.out, reads.atom)
+        skid = Skid(self.config.memory.write_layout)
+        m.submodules.skid_w = place(skid, platform)
+        connect(m, writes.atom, skid.put)
+        connect(m, skid.out, flipped(self.writes.write))
         return m

@@ -5,6 +5,7 @@ from typing import Any
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
 
 from systolith.array.packed import PackedStruct
 from systolith.hierarchy import Block, place
@@ -12,6 +13,7 @@ from systolith.memory.axi.burst import Beats, Planner, piece_layout
 from systolith.memory.axi.ring import Ring
 from systolith.memory.axi.signature import OKAY, SLVERR, AxiConfig
 from systolith.memory.axi.words import Split, write_word
+from systolith.memory.dma.fifo import Fifo
 
 __all__ = ["WritePath", "b_layout", "w_layout"]
 
@@ -32,7 +34,8 @@ class WritePath(Block):
     Beats wait for their burst. Data of a burst end with the beat that is marked as the last, or
     with beat ``AWLEN + 1``, whichever comes first; if that is not the same beat the answer is
     SLVERR. What is missing then is not written. Strobes outside of a beat's bytes have no effect.
-    Nothing is written of a burst that was refused; its beats are taken.
+    Nothing is written of a burst that was refused; its beats are taken. SLVERR, too, if the memory
+    did not write all of it.
 
     Parameters
     ----------
@@ -43,8 +46,9 @@ class WritePath(Block):
     -------
     aw, w, b : In(stream), In(stream), Out(stream)
         Channels of the bus.
-    piece, atom, done : Out(stream), Out(stream), In(1)
-        Atoms that are written, their data, and that a piece is visible.
+    piece, atom, done, refused : Out(stream), Out(stream), In(1), In(1)
+        Atoms that are written, their data, that a piece is visible, and with it that some atoms of
+        it were not written.
     """
 
     aw: stream.Interface
@@ -53,6 +57,7 @@ class WritePath(Block):
     piece: stream.Interface
     atom: stream.Interface
     done: Signal
+    refused: Signal
 
     def __init__(self, config: AxiConfig) -> None:
         self.config = config
@@ -64,6 +69,7 @@ class WritePath(Block):
                 "piece": Out(stream.Signature(piece_layout(config))),
                 "atom": Out(stream.Signature(config.memory.write_layout)),
                 "done": In(1),
+                "refused": In(1),
             }
         )
 
@@ -124,7 +130,7 @@ class WritePath(Block):
                 wrong.eq(~beats.last & (wrong | misplaced)),
             ]
         self._gather(m, beats, split, allowed & ~missing)
-        self._answer(m, answers)
+        self._answer(m, answers, platform)
         return m
 
     def _gather(self, m: Module, beats: Any, split: Any, written: Value) -> None:
@@ -159,18 +165,31 @@ class WritePath(Block):
                 out.payload.eq(merged),
             ]
 
-    def _answer(self, m: Module, answers: Any) -> None:
+    def _answer(self, m: Module, answers: Any, platform: object) -> None:
         """The oldest burst is answered once its pieces are visible."""
-        seen = Signal(range(2 * self.config.outstanding + 1))
-        told, head, b = Signal(), answers.out, self.b
+        pieces: Any = Fifo(depth=2 << ceil_log2(self.config.outstanding), width=1)
+        m.submodules.pieces = place(pieces, platform)
+        head, b = answers.out, self.b
+        got, bad = Signal(2), Signal()  # of the pieces of the oldest burst
+        free, told, none, last, worse = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            told.eq(head.valid & (head.payload.pieces <= seen) & (~b.valid | b.ready)),
+            pieces.put.eq(self.done),
+            pieces.entry.eq(self.refused),
+            free.eq(~b.valid | b.ready),
+            none.eq(head.payload.pieces == 0),
+            last.eq(got + 1 == head.payload.pieces),
+            pieces.take.eq(head.valid & pieces.valid & ~none & (~last | free)),
+            told.eq(head.valid & free & (none | (pieces.valid & last))),
             head.ready.eq(told),
+            worse.eq(~none & (bad | pieces.head)),
         ]
-        m.d.sync += seen.eq(seen + self.done - Mux(told, head.payload.pieces, 0))
-        with m.If(~b.valid | b.ready):
+        with m.If(told):
+            m.d.sync += [got.eq(0), bad.eq(0)]
+        with m.Elif(pieces.take):
+            m.d.sync += [got.eq(got + 1), bad.eq(bad | pieces.head)]
+        with m.If(free):
             m.d.sync += [
                 b.valid.eq(told),
                 b.payload.id.eq(head.payload.id),
-                b.payload.resp.eq(head.payload.resp),
+                b.payload.resp.eq(Mux(worse, SLVERR, head.payload.resp)),
             ]

@@ -100,9 +100,14 @@ class Traffic(Block):
         able = Signal(config.streams)
         for n in streams:
             count = Signal(OPEN_BITS, name=f"open_{n}")
-            m.d.sync += count.eq(count + self.submitted[n] - self.done[n])
+            room = Signal(name=f"room_{n}", init=1)
             # A run that ends in this cycle makes room in the next one.
-            m.d.comb += able[n].eq(pattern.streams[n] & (count < pattern.open))
+            more, same = (count + change - self.done[n] for change in (1, 0))
+            m.d.sync += [
+                count.eq(Mux(self.submitted[n], more, same)),
+                room.eq(Mux(self.submitted[n], more < pattern.open, same < pattern.open)),
+            ]
+            m.d.comb += able[n].eq(pattern.streams[n] & room)
         offered = able & self.run_ready & Cat([running] * config.streams)
         stream, any_offered = round_robin(m, offered, advance=offered.any())
         m.d.comb += [
@@ -119,13 +124,18 @@ class Traffic(Block):
         address = [Signal(config.atom_bits, name=f"address_{n}") for n in streams]
         inner = [Signal(16, name=f"inner_{n}") for n in streams]
         for n in streams:
+            turn = Signal(name=f"turn_{n}")  # the next step is the outer one
             with m.If(self.start):
-                m.d.sync += [address[n].eq(n * pattern.apart), inner[n].eq(0)]
+                m.d.sync += [
+                    address[n].eq(n * pattern.apart),
+                    inner[n].eq(0),
+                    turn.eq(pattern.inner_count == 1),
+                ]
             with m.Elif(self.submitted[n]):
-                turn = inner[n] + 1 == pattern.inner_count
                 ahead = address[n] + Mux(turn, pattern.outer, pattern.inner)
                 m.d.sync += [
                     inner[n].eq(Mux(turn, 0, inner[n] + 1)),
+                    turn.eq(pattern.inner_count == Mux(turn, 1, inner[n] + 2)),
                     address[n].eq((address[n] & ~pattern.span) | (ahead & pattern.span)),
                 ]
         aligned = state[: config.atom_bits] & ~(pattern.count - 1)

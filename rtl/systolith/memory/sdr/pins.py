@@ -11,6 +11,7 @@ from systolith.memory.hbm.boundary import column_command, row_command
 from systolith.memory.hbm.commands import Op
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.data_path import back_layout, sent_layout
+from systolith.memory.hbm.maintenance import start_sequence
 
 __all__ = ["CAPTURES", "SdrPins"]
 
@@ -31,8 +32,9 @@ class SdrPins(Block):
     Every command reaches the pins one cycle after the boundary, so that all distances stay as the
     controller's guard made them. Word 0 of a write goes with its command, words 1 up in the
     cycles behind it, each byte that is left out with its DQM. All outputs are registers, and
-    ``dq_i`` enters one: to be packed into the pads. Words of a read are gathered; the atom is in
-    ``back`` with its last word, :attr:`latency` ``+ capture`` cycles after its command.
+    ``dq_i`` enters one: to be packed into the pads, or to be followed by registers there. Words of
+    a read are gathered; the atom is in ``back`` with its last word, :attr:`latency` ``+ capture``
+    cycles after its command.
 
     What ``capture`` must be depends on the delays of pads and board and on the phase of the
     memory's clock, and is found by :class:`~systolith.memory.hbm.calibrate.Calibrator`: SDR has no
@@ -48,6 +50,8 @@ class SdrPins(Block):
         The memory: SDR with bursts of 2, 4 or 8 words; so many to an atom.
     power_up_us : int
         Microseconds from the end of reset to the first command.
+    outside : int
+        Cycles that registers between these ports and the memory add, outward and back together.
 
     Members
     -------
@@ -85,7 +89,9 @@ class SdrPins(Block):
     dq_oe: Signal
     dq_i: Signal
 
-    def __init__(self, config: ControllerConfig, *, power_up_us: int = 200) -> None:
+    def __init__(
+        self, config: ControllerConfig, *, power_up_us: int = 200, outside: int = 0
+    ) -> None:
         shape, timing = config.organisation, config.timing
         if timing.generation != "sdr":
             raise ValueError(f"timing.generation must be sdr, not {timing.generation}")
@@ -101,9 +107,16 @@ class SdrPins(Block):
             )
         if timing["cwl"]:
             raise ValueError(f"timing.cwl must be 0, not {timing['cwl']}")
+        mode = max(row for _, row in start_sequence(config))
+        if mode >= shape.rows:
+            raise ValueError(
+                f"organisation.rows must be more than {mode}, the mode register, not {shape.rows}"
+            )
         if power_up_us < 1:
             raise ValueError(f"power_up_us must be at least 1, not {power_up_us}")
-        self.config, self.power_up_us = config, power_up_us
+        if not 0 <= outside <= 8:
+            raise ValueError(f"outside must be from 0 to 8, not {outside}")
+        self.config, self.power_up_us, self.outside = config, power_up_us, outside
         self.words, self.bytes = burst, shape.atom // burst
         self.column_bits = ceil_log2(shape.columns * burst)
         # Column bits go around A10.
@@ -130,12 +143,14 @@ class SdrPins(Block):
 
     @property
     def module_name(self) -> str:
-        return f"sdr_pins_{self.power_up_us}us"
+        beyond = f"_{self.outside}" if self.outside else ""
+        return f"sdr_pins_{self.power_up_us}us{beyond}"
 
     @property
     def latency(self) -> int:
         """Cycles from a read at the boundary to its atom in ``back``, without ``capture``."""
-        return 1 + self.config.timing["cl"] + self.words  # pins; memory; words, the last captured
+        # Pins; memory; words, the last one captured.
+        return 1 + self.config.timing["cl"] + self.words + self.outside
 
     @property
     def power_up_cycles(self) -> int:
