@@ -239,7 +239,7 @@ FAULTS: dict[str, tuple[type, str, str, str, dict[str, Any]]] = {
     ),
     "room for reads is not kept": (
         port_buffer.PortBuffer,
-        "room.eq(reserved + piece <= self.depth)",
+        "room.eq(piece <= vacant)",
         "room.eq(1)",
         "blocked",
         {"channel": "r", "cycles": 500},

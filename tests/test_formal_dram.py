@@ -23,6 +23,7 @@ from systolith.proofs.dram_faults import FAULTS
 from systolith.proofs.dram_maps import injective
 from systolith.proofs.dram_queues import runs_in_order, visits_conserved
 from systolith.proofs.dram_refresh import debt_bounded
+from systolith.proofs.dram_returns import responses_in_order
 from systolith.proofs.dram_timing import guard_rules, shortened, stated
 from systolith.proofs.substitute import Mutant
 
@@ -115,6 +116,9 @@ CASES = {
     "debt-sdr": Case(build=lambda f: debt_bounded(ON_SDR, f), cover=0, depth=3, engine=_INDUCTION),
     "answer-4": Case(
         build=lambda f: forced_are_done(_BRISK, within=48, mutants=f), cover=24, bound=24
+    ),
+    "responses": Case(
+        build=lambda f: responses_in_order(_config(replace(_TWO, atom=1)), f), cover=12, bound=16
     ),
     "map-small": Case(build=lambda f: injective(SHAPE, f), cover=1),
     "map-hbm3": Case(build=lambda f: injective(PARTS["hbm3-6400"].organisation, f), cover=1),

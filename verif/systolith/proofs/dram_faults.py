@@ -4,8 +4,10 @@ from systolith.memory.hbm.address_map import AddressMap
 from systolith.memory.hbm.bank_queue import BankQueue
 from systolith.memory.hbm.column_pipeline import ColumnPipeline
 from systolith.memory.hbm.column_sequencer import ColumnSequencer
+from systolith.memory.hbm.data_path import DataPath
 from systolith.memory.hbm.maintenance import Maintenance
 from systolith.memory.hbm.refresh import Refresh
+from systolith.memory.hbm.returns import Returns
 from systolith.memory.hbm.row_sequencer import RowSequencer
 from systolith.memory.hbm.run_queue import RunQueue
 
@@ -162,6 +164,20 @@ FAULTS: list[tuple[str, str, type, str, str]] = [
         RowSequencer,
         "Mux(self.forced, self.pending, 0)",
         "Mux(0, self.pending, 0)",
+    ),
+    (
+        "responses",
+        "one clock too late",
+        Returns,
+        "ring.r_addr.eq(now - self.latency)",
+        "ring.r_addr.eq(now - self.latency - 1)",
+    ),
+    (
+        "responses",
+        "lost data is told as good",
+        DataPath,
+        "come.lost.eq(line.lost)",
+        "come.lost.eq(0)",
     ),
     ("map-small", "hash forgets the bit", AddressMap, "wires[field, bit] ^ rows[row]", "rows[row]"),
 ]
