@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from numerics_pipeline import refuses
 from pydantic import ValidationError
-from scratchpad_bench import CONFIGS, Ports, Session, in_amaranth, play, random_program, scratchpad
+from scratchpad_bench import CONFIGS, Ports, Session, in_amaranth, play, scratchpad
+from scratchpad_programs import random_program
 
 from systolith.array.geometry import ArrayConfig
 from systolith.emit.files import WAIVERS

@@ -12,9 +12,9 @@ from scratchpad_bench import (
     Session,
     build_scratchpad,
     play,
-    random_program,
     scratchpad,
 )
+from scratchpad_programs import random_program
 
 from systolith.memory import (
     scratchpad_access,

@@ -11,7 +11,21 @@ from systolith.hierarchy import Block
 __all__ = ["Relay", "Skid"]
 
 
-class Skid(Block):
+class _Stage(Block):
+    put: stream.Interface
+    out: stream.Interface
+
+    def __init__(self, layout: data.StructLayout) -> None:
+        self.layout = layout
+        side = stream.Signature(layout)
+        super().__init__({"put": In(side), "out": Out(side)})
+
+    @property
+    def module_name(self) -> str:
+        return f"{type(self).__name__.lower()}_{self.layout.size}"
+
+
+class Skid(_Stage):
     """Passes a stream on at once; ``ready`` comes from a register.
 
     What was taken and cannot go on waits here, for as long as nothing else is taken.
@@ -28,18 +42,6 @@ class Skid(Block):
     out : Out(stream)
         The same.
     """
-
-    put: stream.Interface
-    out: stream.Interface
-
-    def __init__(self, layout: data.StructLayout) -> None:
-        self.layout = layout
-        side = stream.Signature(layout)
-        super().__init__({"put": In(side), "out": Out(side)})
-
-    @property
-    def module_name(self) -> str:
-        return f"skid_{self.layout.size}"
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -60,7 +62,7 @@ class Skid(Block):
         return m
 
 
-class Relay(Block):
+class Relay(_Stage):
     """Passes a stream on a clock later: registers in both directions, no gap.
 
     Parameters
@@ -75,18 +77,6 @@ class Relay(Block):
     out : Out(stream)
         The same.
     """
-
-    put: stream.Interface
-    out: stream.Interface
-
-    def __init__(self, layout: data.StructLayout) -> None:
-        self.layout = layout
-        side = stream.Signature(layout)
-        super().__init__({"put": In(side), "out": Out(side)})
-
-    @property
-    def module_name(self) -> str:
-        return f"relay_{self.layout.size}"
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -1,6 +1,6 @@
 """The controller of one pseudo-channel: streams of runs in, decoded commands out."""
 
-from amaranth.hdl import Array, Cat, Module, Signal, Value
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -10,14 +10,12 @@ from systolith.memory.hbm.bank_queue import BankQueue
 from systolith.memory.hbm.boundary import column_command, row_command
 from systolith.memory.hbm.column_pipeline import ColumnPipeline, column_sequencer
 from systolith.memory.hbm.column_sequencer import ColumnSequencer, moves
-from systolith.memory.hbm.commands import Op
-from systolith.memory.hbm.config import LEAD, ControllerConfig
+from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.counters import COUNTER_BITS, COUNTERS, Counters
 from systolith.memory.hbm.data_path import (
     DataPath,
     back_layout,
     correction_layout,
-    late,
     named_layout,
     response_layout,
     sent_layout,
@@ -27,7 +25,7 @@ from systolith.memory.hbm.guard import Guard
 from systolith.memory.hbm.head_place import HeadPlace, place_of
 from systolith.memory.hbm.maintenance import Maintenance
 from systolith.memory.hbm.management import ACTIVATION_BITS, Management
-from systolith.memory.hbm.picking import first_of
+from systolith.memory.hbm.offered_slots import send_columns, send_row
 from systolith.memory.hbm.refresh import Refresh
 from systolith.memory.hbm.returns import MOST_LATENCY
 from systolith.memory.hbm.row_sequencer import RowSequencer
@@ -311,8 +309,8 @@ class Controller(Block):
                 counters.offers[p].eq(getattr(columns, f"offer{p}")),
                 getattr(counters, f"access{p}").eq(getattr(columns, f"access{p}")),
             ]
-        self._row_out(m, guard, rows)
-        self._column_out(m, guard, columns)
+        send_row(m, self, guard, rows)
+        send_columns(m, self, guard, columns)
         if config.timing.generation == "sdr" and isinstance(columns, ColumnPipeline):
             m.d.comb += rows.column_busy.eq(columns.busy)
         self._data(m, columns, paths)
@@ -344,60 +342,6 @@ class Controller(Block):
                 columns.places[n].eq(kept.place),
             ]
 
-    def _row_out(self, m: Module, guard: Guard, rows: RowSequencer) -> None:
-        """The row command of this cycle, in the first slot that is offered."""
-        config = self.config
-        at = first_of(m, self.row_offer, "row_at")
-        m.d.comb += [
-            rows.offer.eq(self.row_offer.any()),
-            rows.offer_long.eq((self.row_offer & self.long_offer).bit_select(at, 1)),
-        ]
-        if config.slots > 1:
-            m.d.comb += guard.row_at.eq(at)
-        layout = row_command(config.organisation)
-        command = Signal(layout)
-        where = [config.bank_fields(b) for b in range(config.banks)]
-        m.d.comb += [
-            command.valid.eq(rows.issue.valid),
-            command.op.eq(rows.issue.op),
-            command.row.eq(rows.issue_row),
-            *(
-                command[f].eq(Array(getattr(w, f) for w in where)[rows.issue_bank])
-                for f in ("sid", "group", "bank")
-            ),
-        ]
-        for s in range(config.slots):
-            word = Signal(layout, name=f"row_{s}")
-            m.d.comb += word.eq(command)
-            if config.slots > 1:
-                m.d.comb += word.valid.eq(command.valid & (at == s))
-            m.d.comb += self.row[s].eq(late(m, word, f"row_{s}", LEAD))
-
-    def _column_out(self, m: Module, guard: Guard, columns: _Columns) -> None:
-        """The column commands of this cycle, each in the first slot of its port's share."""
-        config = self.config
-        share = config.slots // config.ports
-        layout = column_command(config.organisation)
-        for p in range(config.ports):
-            offers = self.column_offer[p * share : (p + 1) * share]
-            at = Signal(range(max(2, config.slots)), name=f"column_at{p}")
-            m.d.comb += at.eq(p * share)
-            for s in reversed(range(share)):
-                with m.If(offers[s]):
-                    m.d.comb += at.eq(p * share + s)
-            if config.slots > 1:
-                m.d.comb += getattr(guard, f"column_at{p}").eq(at)
-            m.d.comb += getattr(columns, f"offer{p}").eq(offers.any())
-            access = getattr(columns, f"access{p}")
-            for s in range(p * share, (p + 1) * share):
-                word = Signal(layout, name=f"column_{s}")
-                m.d.comb += [
-                    word.valid.eq(access.valid & ((at == s) if config.slots > 1 else 1)),
-                    word.op.eq(_operation(access)),
-                    *(word[f].eq(access[f]) for f in ("sid", "group", "bank", "column")),
-                ]
-                m.d.comb += self.column[s].eq(late(m, word, f"column_{s}", LEAD))
-
     def _data(self, m: Module, columns: _Columns, paths: list[DataPath]) -> None:
         for p, path in enumerate(paths):
             m.d.comb += [
@@ -428,7 +372,3 @@ class Controller(Block):
                 columns.merge_ready.eq(paths[0].ready),
                 self.refused.eq(Cat(path.refused for path in paths).any()),
             ]
-
-
-def _operation(access: data.View) -> Value:
-    return Array([Op.RD, Op.RDA, Op.WR, Op.WRA])[Cat(access.auto, access.write)]
