@@ -25,8 +25,9 @@ from systolith.harness.cosim import Simulation, build
 from systolith.harness.script import Script
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.data_path import correction_layout, response_layout
+from systolith.perf.memory.latency import worst_latency
 
-__all__ = ["MERGING", "SMALL", "Outcome", "Player", "Run", "random_runs", "region"]
+__all__ = ["MERGING", "SMALL", "Outcome", "Player", "Run", "longest_wait", "random_runs", "region"]
 
 SMALL = {
     "tight": ControllerConfig(organisation=SHAPE, timing=TIGHT, streams=4, visits=2),
@@ -62,6 +63,7 @@ class Outcome:
     reads: int = 0
     cycles: int = 0
     done_at: list[int] = field(default_factory=list)
+    waits: list[tuple[Run, int]] = field(default_factory=list)
 
 
 class Player:
@@ -126,6 +128,7 @@ class Player:
         outcome.done_at = sorted(
             t.cycle for p in range(self.config.ports) for t in result.transfers[f"done{p}"]
         )
+        outcome.waits = self._waits(runs, result.transfers)
         for t in result.transfers["status"]:
             word = self.layouts["status"].from_bits(t.payload)
             outcome.status = {n: int(word[n]) for n in dict(iter(self.layouts["status"]))}
@@ -137,6 +140,26 @@ class Player:
         outcome.corrections = [word for *_, word in sorted(found, key=lambda e: e[:2])]
         self._check(runs, written, back, outcome)
         return outcome
+
+    def _waits(self, runs: list[Run], transfers: dict[str, Any]) -> list[tuple[Run, int]]:
+        """Clocks of each run as the first of its stream, to its last atom."""
+        ends: dict[tuple[int, bool], list[int]] = defaultdict(list)
+        for p in range(self.config.ports):
+            for t in transfers[f"done{p}"]:
+                ends[t.payload, True].append(t.cycle)
+            for t in transfers[f"response{p}"]:
+                word = self.layouts[f"response{p}"].from_bits(t.payload)
+                if word.last:
+                    ends[int(word.stream), False].append(t.cycle)
+        queues = {key: iter(sorted(cycles)) for key, cycles in ends.items()}
+        free, waits = dict.fromkeys(range(users(self.config)), 0), []
+        for run, t in zip(runs, transfers["run"], strict=True):
+            end = next(queues.get((run.stream, run.write), iter(())), None)
+            if end is None:  # told elsewhere
+                break
+            waits.append((run, end - max(t.cycle, free[run.stream])))
+            free[run.stream] = max(end, free[run.stream])
+        return waits
 
     def _check(
         self, runs: list[Run], written: dict[int, Any], back: dict[int, Any], outcome: Outcome
@@ -170,6 +193,16 @@ class Player:
         for name, queues in (("written", written), ("read", back)):
             if left := sum(map(len, queues.values())):
                 outcome.wrong.append(f"{left} atoms {name} too many")
+
+
+def longest_wait(config: ControllerConfig, outcome: Outcome, **kinds: Any) -> float:
+    """Of all runs, in parts of what the formula allows; 1 is too long."""
+    longest = max(run.count for run, _ in outcome.waits)
+    bounds = {
+        count: worst_latency(config, longest=longest, count=count, delay=1, **kinds)
+        for count in {run.count for run, _ in outcome.waits}
+    }
+    return max(clocks / bounds[run.count] for run, clocks in outcome.waits)
 
 
 def region(config: ControllerConfig) -> int:

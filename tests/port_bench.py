@@ -69,13 +69,19 @@ class PortBench:
         seed: int = 1,
         gates: dict[str, int] | None = None,
         steps: dict[int, dict[str, int]] | None = None,
+        waits: dict[int, tuple[str, int]] | None = None,
         rest: int = 500,
         deadline: int = 30_000,
     ) -> Result:
-        """Requests of different ports touch different atoms. ``steps``: gates before a request."""
+        """Requests of different ports touch different atoms.
+
+        Before a request come its ``waits``, for transfers of an output, then its ``steps``, gates.
+        """
         script = Script().send("gates", self.gates(**(gates or {})))
         atom = self.config.organisation.atom
         for n, r in enumerate(requests):
+            if waits and n in waits:
+                script.wait(*waits[n])
             if steps and n in steps:
                 script.send("gates", self.gates(**steps[n]))
             word = {"write": int(r.write), "atom": r.atom, "count": r.count}

@@ -5,7 +5,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from memory_bench import MERGING, SMALL, Outcome, Player, Run, random_runs, region
+from memory_bench import (
+    MERGING,
+    SMALL,
+    Outcome,
+    Player,
+    Run,
+    longest_wait,
+    random_runs,
+    region,
+)
 
 from systolith.benches.memory_player import users
 from systolith.harness.errors import Deadline
@@ -72,6 +81,28 @@ def test_bytes_are_written_in_part(player: Player, slots: int) -> None:
     _clean(outcome)
     assert outcome.reads > 400
     assert outcome.poisoned == 0 and outcome.corrections == []
+
+
+def test_writes_in_part_end_in_time(player: Player) -> None:
+    """All streams write parts of the rows of one bank; now and then old data is lost."""
+    config = player.config
+    size, row = region(config), (1 << config.atom_bits) // config.organisation.rows
+    draw = random.Random(8)
+    script, runs = _filled(player, masked=-1)
+    more = [
+        Run(n % users(config), True, n % users(config) * size + row * draw.randrange(size // row),
+            1, True)
+        for n in range(240)
+    ]  # fmt: skip
+    for n, run in enumerate(more):
+        if n % 20 == 19:
+            script.send("control", player.control(masked=-1, lose=1))
+        player.send(script, [run])
+    outcome = player.play(script, runs + more, rest=8000)
+    _clean(outcome)
+    outcome.waits = outcome.waits[len(runs) :]
+    assert len(outcome.waits) == len(more)
+    assert 0.01 < longest_wait(config, outcome, partial=True) <= 1
 
 
 def test_streams_write_parts_of_the_same_atoms(player: Player) -> None:

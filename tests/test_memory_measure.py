@@ -133,7 +133,7 @@ def test_adversarial_latency_is_bounded(tmp_path_factory: pytest.TempPathFactory
         kinds: dict[str, int] = {"hotter": 1, "activations": 16}
         done = bench.measure(pattern, **kinds)
         bound = worst_latency(config, longest=1, count=1, **kinds)
-        assert bound / 20 < done.latency_max <= pattern.open * bound
+        assert bound / 40 < done.latency_max <= pattern.open * bound
         assert (done.violations, done.late_refreshes, done.overrun) == (0, 0, 0)
 
 

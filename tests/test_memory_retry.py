@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from memory_bench import SMALL, Outcome, Player, Run, random_runs, region
+from memory_bench import SMALL, Outcome, Player, Run, longest_wait, random_runs, region
 
 from systolith.benches.memory_player import users
 from systolith.devices.parity_link import Unknown
@@ -81,6 +81,8 @@ def test_every_atom_is_right_behind_alerts(player: Player, slots: int) -> None:
     assert outcome.status["recovered"] > 30
     assert outcome.lost <= 5 < outcome.reads
     assert outcome.poisoned == 0
+    if not slots:
+        assert longest_wait(player.config, outcome, recoveries=1) <= 1
 
 
 def _reads(player: Player) -> Outcome:

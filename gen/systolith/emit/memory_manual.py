@@ -64,7 +64,7 @@ def memory_manual(config: MemorySystemConfig, description: dict[str, Any]) -> st
         fill=" and fills the memory" if config.ecc or config.inline_ecc else "",
         atom=shape.atom,
         count=count,
-        bound=worst_latency(control, longest=count, count=count),
+        bound=worst_latency(control, longest=count, count=count, partial=control.merges),
     )
     text += _PINS if config.sdr else _BOUNDARY
     if advice := look_ahead_advice(control):

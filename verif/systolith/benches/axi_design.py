@@ -80,7 +80,11 @@ class AxiDesign(Block):
             mine, inner = getattr(self, name), getattr(front, name)
             m.d.comb += inner.eq(mine) if member.flow == In else mine.eq(inner)
             m.d.comb += getattr(checker, f"m{name[1:]}").eq(mine)
+        undone, request = Signal(8), front.writes.request
+        asked = request.valid & request.ready
+        m.d.sync += undone.eq(undone + asked - front.writes.done)
         m.d.comb += [
+            checker.undone.eq(undone != 0),
             behind.lose.eq(self.lose),
             self.wrong.eq(checker.wrong),
             self.told.eq(behind.told),

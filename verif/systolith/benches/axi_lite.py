@@ -108,7 +108,10 @@ async def accesses(
 
 
 async def pins(dut: Any, *, table: list[dict[str, Any]]) -> dict[str, Any]:
-    """By hand: strobes of none, of some; odd addresses; answers that are not taken; pulses."""
+    """By hand: strobes of none, of some; odd addresses; answers that are not taken; pulses; causes.
+
+    A cause that comes in the cycle in which it is cleared is kept.
+    """
     offsets = {r["access"]: r for r in table}
     kept = offsets["rw"]
     wrong: list[str] = []
@@ -163,6 +166,18 @@ async def pins(dut: Any, *, table: list[dict[str, Any]]) -> dict[str, Any]:
     odd = [await write(kept["offset"] + k, 0, 15) for k in (1, 2, 3)]
     odd += [(await read(kept["offset"] + k))[0] for k in (1, 2, 3)]
     still = await read(kept["offset"])
+    cause = offsets["w1c"]
+    getattr(dut, cause["name"] + "_set").value = 1
+    await ClockCycles(dut.clk, 3)
+    watch = cocotb.start_soon(_fall(dut, cause["name"]))
+    await write(cause["offset"], 1, 15)
+    await ClockCycles(dut.clk, 3)
+    if watch.done():
+        wrong.append("a cause was lost")
+    watch.cancel()
+    getattr(dut, cause["name"] + "_set").value = 0
+    await write(cause["offset"], 1, 15)
+    cleared = int(getattr(dut, cause["name"]).value)
     pulse = offsets["pulse"]
     dut.s_axil_bready.value = 1
     dut.s_axil_awaddr.value, dut.s_axil_wdata.value, dut.s_axil_wstrb.value = pulse["offset"], 1, 15
@@ -179,8 +194,15 @@ async def pins(dut: Any, *, table: list[dict[str, Any]]) -> dict[str, Any]:
         "kept": [list(after), list(still)],
         "odd": odd,
         "pulse": seen,
+        "cleared": cleared,
         "full": full,
     }
+
+
+async def _fall(dut: Any, name: str) -> None:
+    """Wait until the lowest bit is not set."""
+    while int(getattr(dut, name).value) & 1:
+        await RisingEdge(dut.clk)
 
 
 scenarios: dict[str, Scenario] = {"accesses": accesses, "pins": pins}

@@ -10,6 +10,8 @@ from systolith.memory.axi.signature import Axi4, AxiConfig, pins
 
 __all__ = ["RULES", "AxiChecker"]
 
+_EARLY = 8  # beats of data ahead of their burst
+
 RULES = (
     "B is held until it is taken",
     "R is held until it is taken",
@@ -19,6 +21,8 @@ RULES = (
     "R has the ID of the oldest burst",
     "R is last with the last beat and no other",
     "no more bursts are taken than can be under way",
+    "no more data are taken than can wait for their burst",
+    "B of a burst that is alone comes once the memory has done its writes",
 )
 """What is checked. That answers are in order, whatever their IDs, is this subordinate's rule."""
 
@@ -27,7 +31,7 @@ class AxiChecker(Block):
     """Counts and compares every transfer on the bus.
 
     Data of a burst end with the beat that is marked last, or as many as were announced, whichever
-    comes first.
+    comes first. Some beats may be taken before their burst.
 
     Parameters
     ----------
@@ -38,12 +42,15 @@ class AxiChecker(Block):
     -------
     m_axi_awvalid, ... : In
         All signals of the bus.
+    undone : In(1)
+        Writes were asked for that the memory has not done; 0 if that is not known.
     wrong : Out(rules)
         A bit for each of :data:`RULES`, from the cycle in which it is broken on.
     waits_w, waits_b, waits_r : Out
         Bursts of which data are taken; that wait for their answer; that are read.
     """
 
+    undone: Signal
     wrong: Signal
     waits_w: Signal
     waits_b: Signal
@@ -56,6 +63,7 @@ class AxiChecker(Block):
         super().__init__(
             {
                 **{f"m_axi_{n}": In(m.shape) for n, m in signature.members.items()},
+                "undone": In(1),
                 "wrong": Out(len(RULES)),
                 "waits_w": Out(most),
                 "waits_b": Out(most),
@@ -71,6 +79,17 @@ class AxiChecker(Block):
             for n in ("aw", "w", "b", "ar", "r")
         )
         wrong: dict[int, Any] = {}
+
+        # Beats of data wait for their burst, one clock at least.
+        early, first, behind = Signal(_EARLY), Signal(range(_EARLY)), Signal(range(_EARLY))
+        waiting = Signal(range(_EARLY + 1))
+        marked_w = early.bit_select(first, 1)
+        with m.If(w):
+            m.d.sync += [early.bit_select(behind, 1).eq(bus.wlast), behind.eq(behind + 1)]
+        comes, w = w, (waiting != 0) & (self.waits_w != 0)
+        m.d.sync += waiting.eq(waiting + comes - w)
+        with m.If(w):
+            m.d.sync += first.eq(first + 1)
         for n, (name, fields) in enumerate(
             {"b": ("id", "resp"), "r": ("id", "data", "resp", "last")}.items()
         ):
@@ -101,7 +120,7 @@ class AxiChecker(Block):
             ids[name] = kept[head]
         for name, comes, beat, announced, marked in (
             ("r", ar, r, bus.arlen, bus.rlast),
-            ("w", aw, w, bus.awlen, bus.wlast),
+            ("w", aw, w, bus.awlen, marked_w),
         ):
             kept = Array(Signal(8, name=f"{name}_len_{n}") for n in range(size))
             head, tail = (Signal(range(size), name=f"{name}_len_{e}") for e in ("head", "tail"))
@@ -127,6 +146,8 @@ class AxiChecker(Block):
             5: bus.rvalid & (self.waits_r != 0) & (bus.rid != ids["r"]),
             6: bus.rvalid & (self.waits_r != 0) & (bus.rlast != (count == length)),
             7: (self.waits_b > size - 2) | (self.waits_r > size - 2),
+            8: waiting == _EARLY,
+            9: bus.bvalid & (self.waits_b == 1) & self.undone,
         }
         kept_wrong = Signal(len(RULES))
         m.d.comb += self.wrong.eq(kept_wrong | Cat(wrong[n] for n in range(len(RULES))))

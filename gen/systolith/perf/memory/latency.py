@@ -3,12 +3,18 @@
 import math
 
 from systolith.memory.hbm.config import LEAD, ControllerConfig
+from systolith.memory.hbm.data_path import MERGE_TRIES
 from systolith.memory.hbm.refresh import forced_margin
+from systolith.memory.hbm.retry import recovery_clocks
 
 __all__ = ["worst_latency"]
 
 _PIPELINE = 8
 """Fabric clocks from the acceptance of a run to its first visit, and from its end to who waits."""
+
+_MERGE = 6
+"""Fabric clocks from old data at the boundary to the choice of its write: the beat is told, passes
+the decoder, is kept, and turns the direction of the bus."""
 
 
 def worst_latency(
@@ -19,6 +25,9 @@ def worst_latency(
     hotter: int = 0,
     offered: int = 4,
     activations: int = 0,
+    partial: bool = False,
+    delay: int = 2,
+    recoveries: int = 0,
 ) -> int:
     """Fabric clocks from the submission of a run to its end, whatever the other streams do.
 
@@ -27,7 +36,9 @@ def worst_latency(
     way and one that has its turn before this one's. Each of their atoms may need a row of its own
     in one bank: the longest of tRC and tRCD to the end of tWR + tRP, a turn of the bus, and
     commands that wait for a slot. Meanwhile refreshes come at their pace, and those that are owed;
-    each round closes rows for as long as it may take, and holds the bank for its refresh.
+    each round closes rows for as long as it may take, and holds the bank for its refresh. An atom
+    that is written in part is read before, up to three times if its data does not come. Nothing
+    moves during a recovery from bad parity.
 
     Parameters
     ----------
@@ -43,6 +54,12 @@ def worst_latency(
         Memory clocks in which at least one slot of each bus is offered.
     activations
         Of a bank until refresh management, 0 for none.
+    partial
+        Whether bytes of atoms may be left out.
+    delay
+        Fabric clocks that the adapter and the wires add to the latency of reads.
+    recoveries
+        Recoveries meanwhile, each of one alert.
     """
     t = config.timing
     others = config.streams - 1
@@ -52,10 +69,14 @@ def worst_latency(
     cycle = row + turn + 2 * max(offered, config.slots) + 2 * config.slots
     if activations:
         cycle += math.ceil(((t.rfc_pb or 0) + t["rp"]) / activations)
+    back = t["cl"] + t["burst"]
+    if partial:
+        one = back + config.slots * (LEAD + config.foresight + delay + _MERGE) + offered
+        cycle += MERGE_TRIES * one + turn
     interval = t["refi"] >> hotter
     held = forced_margin(config) + max(t.rfc_pb or 0, t["rfc"]) + t["rcd_rd"]
     if held >= interval:
         raise ValueError(f"timing.refi must be more than {held << hotter}, not {t['refi']}")
-    clocks = (atoms * cycle + (config.debt + 1) * held) / (1 - held / interval)
-    back = t["cl"] + t["burst"]
-    return math.ceil((clocks + back) / config.slots) + LEAD + _PIPELINE
+    still = recoveries * recovery_clocks(config) * config.slots if recoveries else 0
+    clocks = (atoms * cycle + (config.debt + 1) * held + still) / (1 - held / interval)
+    return math.ceil((clocks + back) / config.slots) + LEAD + delay + _PIPELINE

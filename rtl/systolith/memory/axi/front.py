@@ -9,11 +9,15 @@ from amaranth.lib.wiring import Out, connect, flipped
 from systolith.hierarchy import Block, place
 from systolith.memory.axi.burst import piece_layout
 from systolith.memory.axi.read_path import ReadPath
+from systolith.memory.axi.ring import Ring
 from systolith.memory.axi.signature import Axi4, AxiConfig, flat, pins
 from systolith.memory.axi.skid import Relay, Skid
-from systolith.memory.axi.write_path import WritePath
+from systolith.memory.axi.write_path import WritePath, w_layout
 
 __all__ = ["AxiFront"]
+
+_AHEAD = 4
+"""Beats of W that are taken while their burst is planned, so that the bus is not held up."""
 
 
 class AxiFront(Block):
@@ -92,12 +96,13 @@ class AxiFront(Block):
                     for name in dict(source.payload.shape().members)
                 ),
             ]
+        ahead: Any = Ring(depth=_AHEAD, layout=w_layout(self.config))
+        m.submodules.ahead = place(ahead, platform)
+        connect(m, ahead.out, writes.w)
         m.d.comb += [
-            writes.w.valid.eq(bus.wvalid),
-            bus.wready.eq(writes.w.ready),
-            writes.w.payload.data.eq(bus.wdata),
-            writes.w.payload.strb.eq(bus.wstrb),
-            writes.w.payload.last.eq(bus.wlast),
+            ahead.put.valid.eq(bus.wvalid),
+            bus.wready.eq(ahead.put.ready),
+            *(ahead.put.payload[n].eq(getattr(bus, f"w{n}")) for n in ("data", "strb", "last")),
             writes.done.eq(self.writes.done),
             writes.refused.eq(self.writes.refused),
         ]

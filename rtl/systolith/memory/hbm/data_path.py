@@ -14,6 +14,7 @@ from systolith.memory.hbm.config import LEAD, ControllerConfig
 from systolith.memory.hbm.returns import MOST_LATENCY, Returns, return_layout
 
 __all__ = [
+    "MERGE_TRIES",
     "DataPath",
     "back_layout",
     "correction_layout",
@@ -24,7 +25,8 @@ __all__ = [
     "write_layout",
 ]
 
-_TRIES = 3  # reads of old data until it is given up
+MERGE_TRIES = 3
+"""Reads of old data, for an atom that is written in part, until it is given up."""
 
 
 def write_layout(config: ControllerConfig) -> data.StructLayout:
@@ -202,9 +204,9 @@ class DataPath(Block):
                 begins.eq(access.valid & access.partial & ~access.write),
                 ends.eq(access.valid & access.partial & access.write),
             ]
-            tries, again = Signal(range(_TRIES)), Signal()
+            tries, again = Signal(range(MERGE_TRIES)), Signal()
             come = back.valid & back.partial
-            m.d.comb += again.eq(come & back.lost & (tries != _TRIES - 1))
+            m.d.comb += again.eq(come & back.lost & (tries != MERGE_TRIES - 1))
             m.d.sync += self.busy.eq((self.busy | begins) & ~ends & ~again)
             with m.If(again):
                 m.d.sync += tries.eq(tries + 1)
