@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from systolith.cli.dram import dram
 from systolith.cli.formats import choose
 from systolith.cli.fpga import build_bitstream, fit, summary
 from systolith.cli.job import main_job
@@ -315,6 +316,7 @@ def fpga(
 
 app.command()(numerics)
 app.command()(memory)
+app.command()(dram)
 
 
 @app.command("run")

@@ -12,9 +12,10 @@ from systolith.benches.memory_measure import Measurement, MemoryBench
 from systolith.benches.play import CACHE
 from systolith.cli.memory_plot import check_picture, plot_measurement
 from systolith.cli.output import FAILED, emit_json, mistakes, notes, table, working
+from systolith.config.memory_part import load_part
 from systolith.golden.dram_trace import write_trace
 from systolith.memory.hbm.config import ControllerConfig, EccKind
-from systolith.memory.hbm.parts import PARTS
+from systolith.memory.hbm.parts import Part
 from systolith.memory.sdr.block_code import BLOCK, STRIDE
 from systolith.perf.memory.advice import LEAST_LOOK_AHEAD, look_ahead_advice
 from systolith.perf.memory.latency import worst_latency
@@ -63,15 +64,15 @@ class Case:
         return " ".join([*words, *([self.refresh] if self.refresh else [])])
 
 
-def table_cases(part: str) -> list[Case]:
+def table_cases(part: Part) -> list[Case]:
     """Every pattern of the table that ``--all`` prints."""
-    single = PARTS[part].timing.rfc_pb is not None
+    single = part.timing.rfc_pb is not None
     varied = [
         *(("kv-decode", {"page_kib": n}) for n in (1, 2, 4)),
         *(("random-1k", {"outstanding": n}) for n in (6, 8, 12)),
         *(("random-64", {"outstanding": n}) for n in (16, 64)),
         *(("rw-2to1", {"turn_kib": n}) for n in (16, 4)),
-        *(("one-bank", {"hits": n}) for n in (PARTS[part].organisation.columns, 1)),
+        *(("one-bank", {"hits": n}) for n in (part.organisation.columns, 1)),
     ]
     return [
         Case(pattern="seq-read"),
@@ -84,9 +85,9 @@ def table_cases(part: str) -> list[Case]:
 
 
 def memory(
-    preset: Annotated[str, typer.Option(help="Memory: hbm3-6400, hbm2-2400, sdr-...")] = (
-        "hbm3-6400"
-    ),
+    preset: Annotated[
+        str, typer.Option(help="hbm3-6400, hbm2-2400, sdr-..., or a memory's TOML file.")
+    ] = "hbm3-6400",
     pattern: Annotated[str | None, typer.Option(help=", ".join(PATTERNS))] = None,
     every: Annotated[bool, typer.Option("--all", help="Every pattern, as a table.")] = False,
     refresh: Annotated[
@@ -128,15 +129,14 @@ def memory(
         "hits": hits,
     }
     with mistakes():
-        if preset not in PARTS:
-            raise ValueError(f"--preset must be one of {', '.join(PARTS)}, not {preset!r}")
+        part = load_part(preset)
         if every == (pattern is not None):
             raise ValueError("give either --pattern or --all")
         if refresh not in (None, *get_args(Refresh)):
             allowed = ", ".join(get_args(Refresh))
             raise ValueError(f"--refresh must be one of {allowed}, not {refresh!r}")
         options = {name: value for name, value in given.items() if value is not None}
-        cases = table_cases(preset) if pattern is None else [_case(pattern, options, refresh)]
+        cases = table_cases(part) if pattern is None else [_case(pattern, options, refresh)]
         if every and (options or plot or trace or refresh):
             raise ValueError("--all takes no option of a single pattern")
         if model and (plot or trace):
@@ -151,7 +151,7 @@ def memory(
             raise ValueError(f"--ecc must be on or off, not {ecc!r}")
         if model and (activations or ecc == "on"):
             raise ValueError("--activations and --ecc on need the RTL: leave out --model")
-        inline = ecc == "on" and PARTS[preset].timing.generation == "sdr"
+        inline = ecc == "on" and part.timing.generation == "sdr"
         if inline and every:
             cases = [case for case in cases if case.pattern in _INLINE]
         elif inline and pattern not in _INLINE:
@@ -163,10 +163,10 @@ def memory(
             check_picture(plot)
         if trace and not trace.parent.is_dir():
             raise ValueError(f"--trace {trace}: its directory does not exist")
-        job = _Job(preset, slots, address_map, seed, chosen if model else None, ecc == "on")
+        job = _Job(part, slots, address_map, seed, chosen if model else None, ecc == "on")
         job.activations, job.look_ahead = activations, look_ahead
         advice = look_ahead_advice(job.config(_STREAMS[0]))
-        with working(f"{preset}, {slots} slots") as tell:
+        with working(f"{part.name}, {slots} slots") as tell:
             runs = [job.run(case, tell, trace is not None) for case in cases]
         if plot:
             plot_measurement(plot, str(cases[0]), job.last_config, job.last)
@@ -178,7 +178,9 @@ def memory(
     if json:
         emit_json({"runs": runs} if every else runs[0])
     else:
-        _print(f"{preset}, slots {slots}, {f'model ({policy})' if model else 'RTL'}", cases, runs)
+        _print(
+            f"{part.name}, slots {slots}, {f'model ({policy})' if model else 'RTL'}", cases, runs
+        )
     if any(r["violations"] or r["late_refreshes"] or r["data_lost"] for r in runs):
         raise typer.Exit(FAILED)
 
@@ -198,7 +200,7 @@ class _Job:
 
     def __init__(
         self,
-        preset: str,
+        part: Part,
         slots: int,
         address_map: str,
         seed: int,
@@ -206,7 +208,7 @@ class _Job:
         ecc: bool,
     ) -> None:
         self.activations, self.look_ahead = 0, LEAST_LOOK_AHEAD
-        self.part, self.slots, self.seed, self.model = PARTS[preset], slots, seed, model
+        self.part, self.slots, self.seed, self.model = part, slots, seed, model
         # Inside of the data of a memory that has no room beside it.
         self.inline = ecc and self.part.timing.generation == "sdr"
         self.ecc: EccKind = "none"

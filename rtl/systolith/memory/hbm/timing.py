@@ -5,12 +5,14 @@ checkers, properties, the model of efficiency, and the export.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass as config_dataclass
+from pydantic_core import ArgsKwargs
 
 from systolith.array.geometry import STRICT
 from systolith.memory.hbm.commands import COLUMN, ROW, Op, Scope
@@ -20,6 +22,7 @@ __all__ = ["Rule", "Timing", "cycles", "rules"]
 Cycles = Annotated[int, Field(strict=True, ge=1)]
 Wait = Annotated[int, Field(strict=True, ge=0)]
 
+_WORDS = ("name", "generation", "source")
 _EVERY = ("cl", "cwl", "burst", "rcd_rd", "rcd_wr", "rp", "ras", "rc", "wr", "rtp")
 _EVERY += ("ccd_s", "rrd_s", "wtr_s", "rtw", "rfc", "refi", "mrd", "xs", "ckesr")
 _GROUPS = ("ccd_l", "rrd_l", "wtr_l", "faw", "rfc_pb", "rrefd", "act_slots")
@@ -36,7 +39,8 @@ class Timing:
     """Timing parameters of one speed grade, in clock cycles unless a unit is given.
 
     A parameter that the generation has must be given: none has a default, and none is ever taken
-    for zero. One that the generation does not have must be left out.
+    for zero. One that the generation does not have must be left out. A time such as ``"13.75 ns"``
+    is taken for as many cycles of ``tck_ps``, see :func:`cycles`.
 
     Parameters
     ----------
@@ -112,11 +116,26 @@ class Timing:
     ckesr: Cycles | None = None
     act_slots: Cycles | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _in_cycles(cls, given: Any) -> Any:
+        values = given.kwargs if isinstance(given, ArgsKwargs) else given
+        if not isinstance(values, dict) or not isinstance(tck_ps := values.get("tck_ps"), int):
+            return given
+        times = {}
+        for name, value in values.items():
+            if isinstance(value, str) and name not in _WORDS:
+                found = re.fullmatch(r"(\d+(?:\.\d+)?) ?ns", value)
+                if found is None:
+                    raise ValueError(f'{name} must be cycles or a time as "15 ns", not {value!r}')
+                times[name] = float(found[1])
+        return {**values, **cycles(tck_ps, times)} if times and tck_ps > 0 else given
+
     @model_validator(mode="after")
     def _check(self) -> "Timing":
         needed = _NEEDED[self.generation]
         for field in fields(self):
-            if field.name in ("name", "generation", "source", "tck_ps"):
+            if field.name in (*_WORDS, "tck_ps"):
                 continue
             given = getattr(self, field.name) is not None
             if given != (field.name in needed):
@@ -154,9 +173,16 @@ def cycles(
 
     Times are rounded up, the interval of refreshes down. A parameter in both takes the larger one:
     standards state some as a time and a number of clocks, whichever is longer.
+
+    Raises
+    ------
+    ValueError
+        If a time is not more than 0.
     """
     found = dict(clocks or {})
     for name, time in nanoseconds.items():
+        if not (time > 0 and math.isfinite(time)):
+            raise ValueError(f"{name} must be more than 0 ns, not {time!r}")
         exact = round(time * 1000, 6) / tck_ps
         found[name] = max(
             math.floor(exact) if name == "refi" else math.ceil(exact), found.get(name, 0)
