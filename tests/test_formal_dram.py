@@ -173,29 +173,47 @@ def test_finds(name: str, fault: str, target: Any, old: str, new: str, tmp_path:
 
 # One for each way in which rules are timed; the others take as long as all of this file.
 _SAMPLE = {"tFAW", "tRFCpb to all banks", "tCCDR read"}
-# One row command in a cycle is another bus than none: what follows from the ports needs no rule.
-_IMPLIED = {"row bus"}
+_GUARDS = {"4": FOUR_SLOTS, "1": ONE_SLOT, "sdr": ON_SDR}
+# What follows without a counter: one row command in a cycle is another bus than none, and with one
+# slot no decision is about a clock before the last ones have taken effect.
+_IMPLIED = {
+    "4": {"row bus"},
+    "1": {"row bus", "row bus, ACT", "tCCDS read", "tCCDS write"},
+    "sdr": {"bus", "tRCDRD", "tRCDWR", "tMRD"},
+}
 
 
-def _loosened(config: ControllerConfig) -> list[Any]:
-    names = [rule.name for rule in stated(config) if rule.name not in _IMPLIED]
-    return [pytest.param(n, marks=[] if n in _SAMPLE else [slow]) for n in names]
+def _shortened(*, implied: bool) -> list[Any]:
+    """Rules of each guard with the place of the guard in :data:`_GUARDS`."""
+    return [
+        pytest.param(
+            at,
+            rule,
+            marks=[] if rule.name in _SAMPLE and at == "4" else [slow],
+            id=f"{at}-{rule.name}",
+        )
+        for at, config in _GUARDS.items()
+        for rule in stated(config)
+        if (rule.name in _IMPLIED[at]) == implied
+    ]
 
 
-@pytest.mark.parametrize("name", _loosened(FOUR_SLOTS))
-def test_finds_a_rule_that_is_a_cycle_shorter(name: str, tmp_path: Path) -> None:
-    source = guard_rules(
-        FOUR_SLOTS, guarded=shortened(FOUR_SLOTS, name), only=name, invariant=False
-    )
-    result = prove(source, "top", work_dir=tmp_path, depth=16)
-    assert result.status == "fail", f"{name}: {result.status}\n{result.message}"
+def _without_a_cycle(at: str, name: str) -> str:
+    config = _GUARDS[at]
+    return guard_rules(config, guarded=shortened(config, name), only=name, invariant=False)
 
 
-@slow
-@pytest.mark.parametrize("name", sorted(_IMPLIED))
-def test_implied_rules_hold_without_their_counters(name: str, tmp_path: Path) -> None:
-    source = guard_rules(ONE_SLOT, guarded=shortened(ONE_SLOT, name))
-    result = prove(source, "top", work_dir=tmp_path, mode="prove", depth=1)
+@pytest.mark.parametrize(("at", "rule"), _shortened(implied=False))
+def test_finds_a_rule_that_is_a_cycle_shorter(at: str, rule: Any, tmp_path: Path) -> None:
+    depth = 16 if at == "4" else rule.latency + 8
+    result = prove(_without_a_cycle(at, rule.name), "top", work_dir=tmp_path, depth=depth)
+    assert result.status == "fail", f"{rule.name}: {result.status}\n{result.message}"
+
+
+@pytest.mark.parametrize(("at", "rule"), _shortened(implied=True))
+def test_implied_rules_hold_with_a_cycle_less(at: str, rule: Any, tmp_path: Path) -> None:
+    source = _without_a_cycle(at, rule.name)
+    result = prove(source, "top", work_dir=tmp_path, mode="prove", depth=1, engine="abc pdr")
     assert result.status == "pass", result.message
 
 

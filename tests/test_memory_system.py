@@ -1,6 +1,7 @@
 """The memory controller as a product: at its buses, with its memory behind it."""
 
 import json
+import random
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -109,6 +110,69 @@ def test_alerts_are_recovered_from(hbm: AxiSimulation) -> None:
     assert events >> EVENTS.index("recovered") & 1
     assert not events >> EVENTS.index("given_up") & 1
     assert not events >> EVENTS.index("lost") & 1
+
+
+def _settings(config: MemorySystemConfig, modes: tuple[int, ...]) -> list[dict[str, int]]:
+    """Refresh mode, bound, temperature, correction, self-refresh and management, at random."""
+    draw, steps = random.Random(12), []
+    for _ in range(40):
+        control = {"mode": draw.choice(modes), "debt_bound": draw.randint(2, 4)}
+        control |= {"hotter": draw.randint(0, 2), "correct": draw.randrange(2)}
+        step = {"control": _word(config, "control", **control, sleep=int(draw.random() < 0.2))}
+        if config.controller.managed:
+            most = draw.randint(16, 40)
+            step["management"] = _word(config, "management", threshold=most // 2, most=most)
+        steps.append(step)
+    return [*steps, {"control": _word(config, "control", mode=modes[0], debt_bound=4, correct=1)}]
+
+
+def _word(config: MemorySystemConfig, name: str, **values: int) -> int:
+    (register,) = (r for r in system_registers(config) if r.name == name)
+    word = at = 0
+    for field in register.fields:
+        word |= values.pop(field.name, 0) << at
+        at += field.bits
+    assert not values
+    return word
+
+
+def _stays_well(config: MemorySystemConfig, simulation: AxiSimulation) -> None:
+    found = simulation.run(
+        "system_play",
+        "settings",
+        offsets=_offsets(config),
+        steps=_settings(config, (1, 2)),
+        pause=3 * config.controller.timing["refi"] // config.controller.slots,
+        timeout_s=400,
+    )
+    _clean(found)  # what becomes overdue by a smaller bound is told, and never too late
+    values = found["registers"]
+    assert min(values["bank_refreshes"], values["all_refreshes"]) > 5
+
+
+@pytest.mark.cosim
+def test_settings_may_change_at_any_time(hbm: AxiSimulation) -> None:
+    _stays_well(HBM, hbm)
+
+
+@slow
+@pytest.mark.cosim
+def test_the_preset_with_fewer_rows(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Four slots, the real timing, four engine ports: all but the size of the memory."""
+    controller = memory_hbm3.controller
+    shape = replace(controller.organisation, rows=32)
+    config = replace(memory_hbm3, controller=replace(controller, organisation=shape))
+    product = AxiSimulation(SystemDesign(config), models(tmp_path_factory))
+    width = 256 + config.controller.check_bits
+    _clean(product.run("system_play", "native", atom_bits=config.controller.atom_bits))
+    errors = product.run("system_play", "errors", offsets=_offsets(config), width=width)
+    _clean(errors)
+    assert errors["told"]["double"] == errors["told"]["irq"] == errors["told"]["slverr"] == 5
+    assert errors["registers"]["errors_corrected"] == 20
+    alerts = product.run("system_play", "alerts", offsets=_offsets(config))
+    _clean(alerts)
+    assert not alerts["registers"]["interrupt_status"] >> EVENTS.index("given_up") & 1
+    _stays_well(config, product)
 
 
 @slow

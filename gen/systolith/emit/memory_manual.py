@@ -30,6 +30,12 @@ of an atom that was lost or is beyond correction is SLVERR.
 `port<n>__read` (data, error, last), each with valid and ready, and `port<n>__done`. An atom has
 {atom} bytes. Between ports order comes from `done` and read data alone.
 
+A request of no atoms, or of atoms beyond the last one, {last}, is refused as a whole: nothing is
+read or written. It waits for the answers to all before it, and those behind it wait for its own. A
+read gets `count` atoms of zeros with `error` (one if `count` is 0), the last one with `last`. Of a
+write `count` atoms are taken and dropped, then comes `port<n>__done` with `port<n>__refused`, and
+the event `refused` in `interrupt_status` if the memory is up.
+
 **Latency.** The first run of a port, of {count} atoms, ends within {bound} clocks while nobody
 else asks for more than as many at a time.
 """
@@ -63,6 +69,7 @@ def memory_manual(config: MemorySystemConfig, description: dict[str, Any]) -> st
         clock=f"{fabric:.4g} MHz: {control.slots} clocks of the memory in each.",
         fill=" and fills the memory" if config.ecc or config.inline_ecc else "",
         atom=shape.atom,
+        last=(1 << control.atom_bits) - 1,
         count=count,
         bound=worst_latency(control, longest=count, count=count, partial=control.merges),
     )

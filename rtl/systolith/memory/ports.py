@@ -13,8 +13,8 @@ class MemoryPort(wiring.Signature):
 
     Requests are carried out in order. A read that is asked for after ``done`` of a write sees it,
     whichever port asks; so does a later read of the same port. Either side may wait at any time,
-    and neither ``valid`` ever waits for a ``ready``. A request outside of the memory is never
-    sent: who asks checks.
+    and neither ``valid`` ever waits for a ``ready``. A request of no atoms or outside of the
+    memory is never sent: who asks checks, or a :class:`~systolith.memory.port_guard.PortGuard`.
 
     Parameters
     ----------

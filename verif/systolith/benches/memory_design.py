@@ -1,6 +1,6 @@
 """A controller, its memory and its traffic: the design that memory benches simulate."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Signal, Value
@@ -109,6 +109,9 @@ class MemoryDesign(Block):
         The controller.
     every : int
         Cycles from sample to sample.
+    hot : int
+        The memory loses data as at a temperature at which refreshes are this power of two as
+        frequent, and with them what may be owed.
 
     Members
     -------
@@ -133,8 +136,10 @@ class MemoryDesign(Block):
     command__payload: data.View
     sample__payload: data.View
 
-    def __init__(self, config: ControllerConfig, *, every: int, alone: bool = False) -> None:
-        self.config, self.every, self.alone = config, every, alone
+    def __init__(
+        self, config: ControllerConfig, *, every: int, alone: bool = False, hot: int = 0
+    ) -> None:
+        self.config, self.every, self.alone, self.hot = config, every, alone, hot
         streams = config.streams
         super().__init__(
             {
@@ -154,7 +159,8 @@ class MemoryDesign(Block):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self.config
-        part = Part(name="device", organisation=config.organisation, timing=config.timing)
+        timing = replace(config.timing, refi=config.timing["refi"] >> self.hot)
+        part = Part(name="device", organisation=config.organisation, timing=timing)
         controller = Controller(config)
         device = DramDevice(
             part, slots=config.slots, ref_groups=REF_GROUPS, debt=config.debt, fatal=False

@@ -110,15 +110,19 @@ class MemoryBench:
         Folder of compiled models.
     inline
         With ECC in line, for SDR, see :mod:`systolith.benches.memory_inline`.
+    hot
+        Of the memory, see :class:`~systolith.benches.memory_design.MemoryDesign`.
     """
 
-    def __init__(self, config: ControllerConfig, cache: Path, *, inline: bool = False) -> None:
+    def __init__(
+        self, config: ControllerConfig, cache: Path, *, inline: bool = False, hot: int = 0
+    ) -> None:
         self.config, self.inline = config, inline
         # Debts of two samples can be equal if a refresh is due every so many of them; else nearly.
         pace, rest = divmod(config.timing["refi"], config.banks)
         self.every = max(pace if not rest else pace // 12, 1)
         design = MemoryInlineDesign if inline else MemoryDesign
-        verilog, top = device_verilog(design(config, every=self.every), config.name)
+        verilog, top = device_verilog(design(config, every=self.every, hot=hot), config.name)
         inputs = [StreamPort("setup", setup_layout(config).size, has_ready=False)]
         widths = {
             "submit": config.streams,

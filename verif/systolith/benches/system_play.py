@@ -1,6 +1,7 @@
 """The product at its buses: traffic, registers, errors and interrupts."""
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 import cocotb
@@ -134,6 +135,52 @@ async def native(dut: Any, *, atom_bits: int, number: int = 20) -> dict[str, Any
     return {"wrong": wrong}
 
 
+async def _user(
+    memory: Any, base: int, draw: random.Random, number: int, over: Callable[[], bool]
+) -> list[str]:
+    """Write and read a part of the memory of one's own, ``number`` times or until it is over."""
+    wrong = list[str]()
+    known = bytearray(2048)
+    await memory.write(base, bytes(known))
+    for k in range(number):
+        if over():
+            break
+        at = draw.randrange(1900)
+        some = draw.randbytes(draw.randint(1, min(400, 2048 - at)))
+        if (await memory.write(base + at, some)).resp:
+            wrong.append(f"{base:#x}, {k}: write refused")
+        known[at : at + len(some)] = some
+        at = draw.randrange(1500)
+        found = await memory.read(base + at, 500)
+        if int(found.resp) or bytes(found.data) != known[at : at + 500]:
+            wrong.append(f"{base:#x}, {k}: {found.resp} for a read at {at}")
+    return wrong
+
+
+async def settings(
+    dut: Any, *, offsets: dict[str, int], steps: list[dict[str, int]], pause: int
+) -> dict[str, Any]:
+    """Registers are written while users write and read; each keeps what was written last."""
+    await _up(dut)
+    memory, registers = _memory(dut), _registers(dut)
+    wrong, over = list[str](), False
+    users = [
+        cocotb.start_soon(_user(memory, 2048 * n, random.Random(n), 100_000, lambda: over))
+        for n in range(3)
+    ]
+    draw = random.Random(7)
+    for step in steps:
+        for name, value in step.items():
+            await registers.write_dword(offsets[name], value)
+            if int(await registers.read_dword(offsets[name])) != value:
+                wrong.append(f"{name} does not keep {value:#x}")
+        await ClockCycles(dut.clk, draw.randint(pause // 4, pause))
+    over = True
+    for user in users:
+        wrong += await user
+    return {"wrong": wrong, "registers": await _all(registers, offsets)}
+
+
 async def alerts(dut: Any, *, offsets: dict[str, int], number: int = 25) -> dict[str, Any]:
     """Users write and read their own parts, while commands get bad parity now and then."""
     await _up(dut)
@@ -150,25 +197,13 @@ async def alerts(dut: Any, *, offsets: dict[str, int], number: int = 25) -> dict
             dut.strike.value = 0
             strikes += 1
 
-    async def user(n: int) -> None:
-        draw = random.Random(n)
-        known = bytearray(2048)
-        await memory.write(2048 * n, bytes(known))
-        for k in range(number):
-            at = draw.randrange(1900)
-            some = draw.randbytes(draw.randint(1, min(400, 2048 - at)))
-            if (await memory.write(2048 * n + at, some)).resp:
-                wrong.append(f"{n}, {k}: write refused")
-            known[at : at + len(some)] = some
-            at = draw.randrange(1500)
-            found = await memory.read(2048 * n + at, 500)
-            if int(found.resp) or bytes(found.data) != known[at : at + 500]:
-                wrong.append(f"{n}, {k}: {found.resp} for a read at {at}")
-
     task = cocotb.start_soon(strike())
-    users = [cocotb.start_soon(user(n)) for n in range(3)]
-    for one in users:
-        await one
+    users = [
+        cocotb.start_soon(_user(memory, 2048 * n, random.Random(n), number, lambda: False))
+        for n in range(3)
+    ]
+    for user in users:
+        wrong += await user
     over = True
     await task
     await ClockCycles(dut.clk, 4000)
@@ -181,6 +216,7 @@ scenarios: dict[str, Scenario] = {
     "status": status,
     "errors": errors,
     "native": native,
+    "settings": settings,
 }
 
 

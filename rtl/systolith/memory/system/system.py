@@ -21,6 +21,7 @@ from systolith.memory.hbm.error_log import ERRORS, ErrorLog
 from systolith.memory.hbm.retry import Retry
 from systolith.memory.hbm.scrubber import Scrubber
 from systolith.memory.port_buffer import PortBuffer
+from systolith.memory.port_guard import PortGuard
 from systolith.memory.port_join import PortJoin
 from systolith.memory.sdr.inline_ecc import InlineEcc
 from systolith.memory.sdr.pins import CAPTURES, SdrPins
@@ -54,7 +55,7 @@ class MemorySystem(Block):
     up : Out(1)
         Requests are carried out.
     port0, ... : In(MemoryPort)
-        Native ports.
+        Native ports, each behind a :class:`~systolith.memory.port_guard.PortGuard`.
     cke, cs_n, ras_n, cas_n, we_n, ba, a, dqm, dq_o, dq_oe, dq_i
         SDR: pins, see :class:`~systolith.memory.sdr.pins.SdrPins`.
     row, column, data0, back0, ..., row_offer, long_offer, column_offer
@@ -127,7 +128,7 @@ class MemorySystem(Block):
             m.d.comb += getattr(streams, name).eq(getattr(controller, name))
 
         recovery = self._outside(m, platform, controller, calibrator)
-        self._users(m, platform, streams, boot)
+        refused = self._users(m, platform, streams, boot)
         self._calibration(
             m, controller, calibrator, boot, getattr(streams, f"user{config.calibrator}")
         )
@@ -135,11 +136,11 @@ class MemorySystem(Block):
             "lost": controller.lost,
             "extra": controller.extra,
             "overdue": controller.overdue,
-            **({"refused": controller.refused} if control.merges else {}),
+            "refused": refused | controller.refused if control.merges else refused,
             **recovery,
         }
         if config.ecc:
-            events |= self._ecc(m, platform, controller, streams, boot)
+            events |= self._ecc(m, platform, controller, streams, boot, events)
         self._registers(m, controller, calibrator, boot, events)
         return m
 
@@ -190,8 +191,8 @@ class MemorySystem(Block):
             m.d.comb += getattr(retry, name).eq(getattr(self, name))
         return {"recovered": retry.recovered, "given_up": retry.failed}
 
-    def _users(self, m: Module, platform: object, streams: Any, boot: Boot) -> None:
-        """AXI and the native ports; they wait until the memory is up."""
+    def _users(self, m: Module, platform: object, streams: Any, boot: Boot) -> Value:
+        """AXI and the native ports, which wait until the memory is up; a write was refused."""
         config = self.config
         front: Any = AxiFront(config.axi)
         m.submodules.front = place(front, platform)
@@ -209,12 +210,12 @@ class MemorySystem(Block):
             self._inline(m, ecc, boot)
             users = [(ecc.memory, config.inline.memory.count_bits)]
         else:
-            bits = config.axi.memory.count_bits
-            users = [(front.reads, bits), (front.writes, bits)]
-        users += [
-            (flipped(getattr(self, f"port{n}")), config.port.count_bits)
-            for n in range(config.native)
-        ]
+            users = [(side, config.axi.memory.count_bits) for side in (front.reads, front.writes)]
+        for n in range(config.native):
+            guard: Any = PortGuard(config.port, outstanding=16 * config.depth)
+            m.submodules[f"guard_{n}"] = place(guard, platform)
+            connect(m, flipped(getattr(self, f"port{n}")), guard.user)
+            users.append((guard.memory, config.port.count_bits))
         for n, (user, bits) in enumerate(users):
             buffer: Any = PortBuffer(config.controller, depth=config.depth, count_bits=bits)
             m.submodules[f"buffer_{n}"] = place(buffer, platform)
@@ -228,6 +229,7 @@ class MemorySystem(Block):
                 m.d.comb += getattr(stream, name).eq(getattr(run, name))
             for name in ("fetch", "done", *(f"response{p}" for p in ports)):
                 m.d.comb += getattr(run, name).eq(getattr(stream, name))
+        return Cat(getattr(self, f"port{n}").refused for n in range(config.native)).any()
 
     def _inline(self, m: Module, ecc: Any, boot: Any) -> None:
         config, registers = self.config, self.registers
@@ -271,7 +273,7 @@ class MemorySystem(Block):
             ]
 
     def _ecc(
-        self, m: Module, platform: object, controller: Any, streams: Any, boot: Any
+        self, m: Module, platform: object, controller: Any, streams: Any, boot: Any, events: Any
     ) -> dict[str, Value]:
         """Log and scrubber; what the log tells of."""
         config, control = self.config, self.config.controller
@@ -292,7 +294,7 @@ class MemorySystem(Block):
             value.scrub_at.atom.eq(scrubber.at),
             value.start.filling.eq(scrubber.filling),
             log.clear.eq(value.clear.errors | ~boot.up),
-            *(getattr(log, n).eq(getattr(controller, n)) for n in ("lost", "extra", "refused")),
+            *(getattr(log, n).eq(events[n]) for n in ("lost", "extra", "refused")),
             value.first_uncorrectable.atom.eq(log.first),
             value.first_uncorrectable.valid.eq(log.first_valid),
             value.last_corrected.atom.eq(log.last),
