@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench_memory import memory
 from numerics_cost import BOUNDS, FLOWS, tools
 
 from systolith.array.accumulator import Accumulator
@@ -228,6 +229,7 @@ def main() -> None:
         for preset in ("demo8", "demo8-fp4"):
             report = fit(PRESETS[preset].config, "ulx3s-85f", work / preset)
             answer[f"ecp5 {preset}"] = summary(report)
+        answer["ecp5 memory"] = memory(work / "memory")
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(answer, indent=1) + "\n")
     print(json.dumps(answer, indent=1))

@@ -83,6 +83,21 @@ def test_ecc_in_line(name: str) -> None:
 
 @pytest.mark.cosim
 @pytest.mark.slow
+@pytest.mark.parametrize("pattern", ["seq-read", "random-1k"])
+def test_ecc_beside_the_data_costs_no_bandwidth(pattern: str) -> None:
+    found = {}
+    for ecc in ("off", "on"):
+        done = _call("--preset", "hbm3-6400", "--pattern", pattern, "--ecc", ecc, "--json")
+        assert done.exit_code == 0, done.output
+        run = json.loads(done.stdout)
+        assert not run["data_lost"] and not run["violations"] and not run["late_refreshes"]
+        found[ecc] = run["efficiency"]
+    assert found["off"] > 0.99
+    assert found["on"] == pytest.approx(found["off"], rel=0.002)
+
+
+@pytest.mark.cosim
+@pytest.mark.slow
 def test_wrong_data_behind_ecc_is_told() -> None:
     fault = (block_reader.BlockReader, "checks >> config.ecc.check_bits", "checks")
     with installed([Mutant(*fault)]):

@@ -205,7 +205,7 @@ def _without_a_cycle(at: str, name: str) -> str:
 
 @pytest.mark.parametrize(("at", "rule"), _shortened(implied=False))
 def test_finds_a_rule_that_is_a_cycle_shorter(at: str, rule: Any, tmp_path: Path) -> None:
-    depth = 16 if at == "4" else rule.latency + 8
+    depth = 16 if at == "4" else rule.latency + 4
     result = prove(_without_a_cycle(at, rule.name), "top", work_dir=tmp_path, depth=depth)
     assert result.status == "fail", f"{rule.name}: {result.status}\n{result.message}"
 

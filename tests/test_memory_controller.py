@@ -1,15 +1,22 @@
 """The controller on a memory that watches: data, order, timing and refresh."""
 
 import random
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from memory_bench import SMALL, Outcome, Player, Run, random_runs, region
 
 from systolith.harness.script import Script
+from systolith.memory.hbm import data_path
+from systolith.proofs.substitute import Mutant, installed
 
 pytestmark = pytest.mark.cosim
 
 WAKE = 400  # cycles in which the small memories are brought up
+EPISODES = 8
 
 
 @pytest.fixture(
@@ -103,18 +110,114 @@ def test_lost_and_extra_beats_are_told(player: Player, fault: str) -> None:
     assert outcome.status["extra"] == (fault == "extra")
 
 
-def test_a_write_that_is_done_is_seen_by_other_streams(player: Player) -> None:
-    script = Script().send("control", player.control()).idle(WAKE)
-    runs = []
-    for turn in range(40):
+@dataclass(frozen=True)
+class Look:
+    """A read: clocks from the end of the last write in front of it as told, what it should see."""
+
+    since: int
+    right: bool
+
+
+def _looks(player: Player, script: Script, runs: list[Run]) -> tuple[list[Look], set[int]]:
+    """Every read, each of what was written last; the ports on which writes were done."""
+    result = player.simulation.run([script.idle(3000)], deadline=100_000)
+
+    def told(name: str, stream: Callable[[Any], int]) -> dict[int, list[tuple[int, Any]]]:
+        """Of every stream, in order, from all ports."""
+        events = sorted(
+            (t.cycle, p, t.payload)
+            for p in range(player.config.ports)
+            for t in result.transfers[f"{name}{p}"]
+        )
+        found: dict[int, list[tuple[int, Any]]] = defaultdict(list)
+        for cycle, p, payload in events:
+            layout = player.layouts.get(f"{name}{p}")
+            word = layout.from_bits(payload) if layout else payload
+            found[stream(word)].append((cycle, word))
+        return found
+
+    done = told("done", int)
+    written = told("written", lambda word: int(word.stream))
+    back = told("response", lambda word: int(word.stream))
+    looks: list[Look] = []
+    data: list[int] = []
+    end = 0
+    for run, t in zip(runs, result.transfers["run"], strict=True):
+        if run.write:
+            data = [int(written[run.stream].pop(0)[1].write.data) for _ in range(run.count)]
+            end = done[run.stream].pop(0)[0]
+        else:
+            words = [int(back[run.stream].pop(0)[1].data) for _ in range(run.count)]
+            looks.append(Look(t.cycle - end, words == data))
+    return looks, {p for p in range(player.config.ports) if result.transfers[f"done{p}"]}
+
+
+def _behind_others(one: int, at: int, count: int) -> list[Run]:
+    """A write behind two long ones of its stream, more than are announced at once."""
+    return [Run(one, True, 64, 40), Run(one, True, 128, 40), Run(one, True, at, count)]
+
+
+def _many_looks(player: Player) -> list[Look]:
+    """Reads as soon as they can be: of streams that have nothing announced, which go first."""
+    script, sent = Script().send("control", player.control()).idle(WAKE), list[Run]()
+    for turn in range(EPISODES):
         one, other = turn % 2, (turn + 1) % 2
-        at, count = (turn * 5) % 64, 1 + turn % 6
-        runs += [Run(one, True, at, count), Run(other, False, at, count)]
-        player.send(script, runs[-2:-1])
-        script.wait("done0", turn + 1)
-        player.send(script, runs[-1:])
-    if player.config.ports == 1:  # else the last atom may be done on the other port
-        assert player.play(script, runs).wrong == []
+        at, count = 5 * turn, 1 + turn % 3
+        writes = _behind_others(one, at, count)
+        player.send(script, writes)
+        reads = [Run(other, False, at, count) for _ in range(40)]
+        sent += writes + reads
+        for read in reads:
+            player.send(script, [read])
+            script.idle(6 + turn % 4)
+        script.idle(1500)
+    looks, _ = _looks(player, script, sent)
+    return looks
+
+
+def test_a_write_that_is_done_is_seen_by_other_streams(player: Player) -> None:
+    looks = _many_looks(player)
+    after = [look for look in looks if look.since >= 0]
+    assert len(after) > 3 * EPISODES
+    assert all(look.right for look in after)
+    # It matters when it is told.
+    assert sum(not look.right for look in looks if look.since < 0) >= EPISODES
+
+
+def _look_behind(player: Player, count: int, idle: int) -> tuple[Look, set[int]]:
+    runs = [*_behind_others(0, 5, count), Run(1, False, 5, count)]
+    script = Script().send("control", player.control()).idle(WAKE)
+    player.send(script, runs[:-1])
+    player.send(script.idle(idle), runs[-1:])
+    (look,), ports = _looks(player, script, runs)
+    return look, ports
+
+
+def test_a_write_is_seen_from_the_clock_in_which_it_is_told_done(player: Player) -> None:
+    """Nothing depends on a read before it is accepted: when to send it is known from another."""
+    ports: set[int] = set()
+    for count in range(1, 5):
+        known, used = _look_behind(player, count, 2000)
+        assert known.right
+        ports |= used
+        for clocks in range(3):
+            look, _ = _look_behind(player, count, 2000 - known.since + clocks)
+            assert look == Look(clocks, True)
+    assert ports == set(range(player.config.ports))
+
+
+@pytest.mark.parametrize("name", ["tight", pytest.param("tight4", marks=pytest.mark.slow)])
+def test_a_write_that_is_told_done_too_soon_is_noticed(
+    name: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Every atom is told as the last one of a run, so that a run is done while others go before."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen") else base
+    fault = (data_path.DataPath, "access.write & access.last)", "access.write)")
+    with installed([Mutant(*fault)]):
+        player = Player(SMALL[name], shared / "models")
+    wrong = [look for look in _many_looks(player) if look.since >= 0 and not look.right]
+    assert len(wrong) >= EPISODES // 2
 
 
 def test_reset_in_the_middle_of_a_burst(player: Player) -> None:

@@ -1,5 +1,6 @@
 """Limits of patterns against brute force, closed forms, and the model of the controller."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,22 @@ from systolith.perf.memory.limits import limit
 from systolith.perf.memory.model import simulate
 from systolith.perf.memory.patterns import PATTERNS
 
+Sizes = dict[str, int]
+FEW: Sizes = {"sids": 1, "groups": 1}  # banks
 
-def case(name: str, *, part: str = "hbm3-6400", address_map: int = 0, **fields: int) -> Any:
-    return pytest.param(part, name, address_map, fields, id=f"{part}-{name}-{address_map}-{fields}")
+
+def case(
+    name: str,
+    *,
+    part: str = "hbm3-6400",
+    address_map: int = 0,
+    shape: Sizes | None = None,
+    **fields: int,
+) -> Any:
+    shape = shape or {}
+    names = "-".join(f"{k}{v}" for k, v in shape.items())
+    known = f"{part}{names and '-'}{names}-{name}-{address_map}-{fields}"
+    return pytest.param(part, name, address_map, shape, fields, id=known)
 
 
 CASES = [
@@ -38,14 +52,25 @@ CASES = [
     case("one-bank", hits=2, part="sdr-mt48lc16m16"),
     case("row-thrash", part="sdr-m12l64322a"),
     case("rw-2to1", turn_kib=1, part="sdr-mt48lc16m16"),
+    case("random-1k"),
+    case("random-1k", outstanding=12, address_map=1),
+    case("random-1k", outstanding=32, shape={**FEW, "banks": 2}),
+    case("random-1k", part="hbm2-2400"),
+    case("random-1k", part="sdr-mt48lc16m16", shape={"banks": 1}),
+    case("kv-decode"),
+    case("kv-decode", page_kib=2, address_map=1),
+    case("kv-decode", shape={**FEW, "banks": 4}),
+    case("kv-decode", part="hbm2-2400"),
+    case("kv-decode", part="sdr-mt48lc16m16", shape={"banks": 1}),
 ]
 
 
-@pytest.mark.parametrize(("part", "name", "address_map", "fields"), CASES)
+@pytest.mark.parametrize(("part", "name", "address_map", "shape", "fields"), CASES)
 def test_limits_are_reached_by_brute_force_and_not_exceeded(
-    part: str, name: str, address_map: int, fields: dict[str, int]
+    part: str, name: str, address_map: int, shape: Sizes, fields: Sizes
 ) -> None:
-    config = controller(part, streams=64)
+    organisation = replace(PARTS[part].organisation, **shape)
+    config = controller(part, streams=64, organisation=organisation)
     pattern = PATTERNS[name](config, **fields)
     most = limit(config, pattern, refresh="off", address_map=address_map).efficiency
     ideal = Ideal(config, pattern, address_map)
@@ -56,6 +81,19 @@ def test_limits_are_reached_by_brute_force_and_not_exceeded(
     if name != "rw-2to1":
         model = simulate(config, pattern, refresh="off", address_map=address_map, **SHORT)
         assert model.efficiency <= 1.005 * most
+
+
+@pytest.mark.parametrize(
+    ("part", "least"), [("hbm3-6400", 0.85), ("hbm2-2400", 0.75), ("sdr-mt48lc16m16", 0.97)]
+)
+def test_one_run_under_way_is_bound_by_its_latency(part: str, least: float) -> None:
+    """Not by brute force, to which a run has ended with its last command."""
+    config = controller(part)
+    pattern = PATTERNS["random-1k"](config, outstanding=1)
+    most = limit(config, pattern, refresh="off")
+    assert most.bound_by == "runs under way"
+    found = simulate(config, pattern, refresh="off", **SHORT).efficiency
+    assert least * most.efficiency <= found <= most.efficiency
 
 
 HBM3 = PARTS["hbm3-6400"].timing

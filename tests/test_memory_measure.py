@@ -41,13 +41,13 @@ TABLE: list[Row] = [
 
 
 def _bench(
-    tmp_path_factory: pytest.TempPathFactory, part: str, **sizes: Any
+    tmp_path_factory: pytest.TempPathFactory, part: str, *, hot: int = 0, **sizes: Any
 ) -> tuple[ControllerConfig, MemoryBench]:
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if base.name.startswith("popen") else base  # one cache for all workers
     known = PARTS[part]
     config = ControllerConfig(organisation=known.organisation, timing=known.timing, **sizes)
-    return config, MemoryBench(config, shared / "models")
+    return config, MemoryBench(config, shared / "models", hot=hot)
 
 
 def _measure(config: ControllerConfig, bench: MemoryBench, row: Row, seed: int) -> None:
@@ -101,9 +101,28 @@ def test_other_generations(tmp_path_factory: pytest.TempPathFactory, part: str) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", ["sdr-mt48lc16m16", "sdr-m12l64322a"])
+def test_model_of_sdr(tmp_path_factory: pytest.TempPathFactory, part: str) -> None:
+    config, bench = _bench(tmp_path_factory, part, streams=16, runs=32, visits=8)
+    ratios = {}
+    for name in ("seq-read", "seq-write", "rw-2to1", "random-1k", "one-bank"):
+        pattern = PATTERNS[name](config)
+        done = bench.measure(pattern, seed=2)
+        assert (done.violations, done.late_refreshes, done.decayed) == (0, 0, 0), name
+        assert not done.lost
+        ratios[name] = simulate(config, pattern, seed=2).efficiency / done.efficiency
+    assert {name: ratio for name, ratio in ratios.items() if abs(ratio - 1) > 0.01} == {}
+
+
+@pytest.mark.slow
 def test_adversarial_traffic_keeps_the_debt(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Four times as many refreshes, the smallest bound, and banks that are always wanted."""
-    config, bench = _bench(tmp_path_factory, "hbm3-6400", streams=16, runs=32, visits=8)
+    """Four times as many refreshes, the smallest bound, and banks that are always wanted.
+
+    The memory is as hot: it loses data behind (16 + 4) quarters of tREFI.
+    """
+    config, bench = _bench(tmp_path_factory, "hbm3-6400", streams=16, runs=32, visits=8, hot=2)
+    cold = bench.measure(PATTERNS["row-thrash"](config), hotter=0)
+    assert cold.late_refreshes > 0 and cold.decayed > 0  # it would tell
     for name, options in (("one-bank", {"hits": 32}), ("row-thrash", {}), ("random-64", {})):
         for seed in (1, 2):
             pattern = PATTERNS[name](config, **options)

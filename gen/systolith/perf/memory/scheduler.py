@@ -22,6 +22,8 @@ class Scheduler:
     HBM leaves half of the slots to the neighbour: in every four memory clocks row commands start
     at phases 0 and 1, activations, which take two clocks, at phase 0 alone. SDR has one bus.
 
+    With one slot an access is chosen some clocks ahead of its issue, among rows that are open.
+
     Parameters
     ----------
     config
@@ -50,6 +52,8 @@ class Scheduler:
         self._sdr = config.timing.generation == "sdr"
         self._slots = config.slots
         self._row = [_CLOSED] * config.banks
+        self._foresight = config.foresight
+        self._choosable = [0] * config.banks  # clock from which the row may be accessed
         self._far = config.shadow
         shape = config.organisation
         self._forced = False
@@ -120,6 +124,8 @@ class Scheduler:
         bank = run.bank
         if self._row[bank] == _CLOSED or (self._forced and self._closing(bank)):
             return False
+        if clock < self._choosable[bank]:
+            return False
         visit = self.requests.queues[bank][0]
         return visit.owner == run.stream and self.timers.allowed(
             self._ops[run.write][0], bank, clock
@@ -165,6 +171,7 @@ class Scheduler:
                 best, due = queue[0], queue[0].due
         if best is not None:
             self._row[best.bank] = best.row
+            self._choosable[best.bank] = clock + 1 + self._foresight
             self._issue(Op.ACT, best.bank, clock, best.row)
 
     def _refresh(self, rounds: Rounds, clock: int) -> bool:

@@ -9,15 +9,15 @@ from amaranth.lib.wiring import Out, connect, flipped
 from systolith.hierarchy import Block, place
 from systolith.memory.axi.burst import piece_layout
 from systolith.memory.axi.read_path import ReadPath
-from systolith.memory.axi.ring import Ring
 from systolith.memory.axi.signature import Axi4, AxiConfig, flat, pins
 from systolith.memory.axi.skid import Relay, Skid
 from systolith.memory.axi.write_path import WritePath, w_layout
 
 __all__ = ["AxiFront"]
 
-_AHEAD = 4
-"""Beats of W that are taken while their burst is planned, so that the bus is not held up."""
+_AHEAD = 2
+"""Relays of W, of two beats each, that are taken while their burst is planned: so that the bus is
+not held up. Registers are faster than a ring in memory here."""
 
 
 class AxiFront(Block):
@@ -96,13 +96,15 @@ class AxiFront(Block):
                     for name in dict(source.payload.shape().members)
                 ),
             ]
-        ahead: Any = Ring(depth=_AHEAD, layout=w_layout(self.config))
-        m.submodules.ahead = place(ahead, platform)
-        connect(m, ahead.out, writes.w)
+        ahead: list[Any] = [Relay(w_layout(self.config)) for _ in range(_AHEAD)]
+        for n, stage in enumerate(ahead):
+            m.submodules[f"ahead_{n}"] = place(stage, platform)
+            connect(m, stage.out, ahead[n + 1].put if n + 1 < len(ahead) else writes.w)
+        w = ahead[0].put
         m.d.comb += [
-            ahead.put.valid.eq(bus.wvalid),
-            bus.wready.eq(ahead.put.ready),
-            *(ahead.put.payload[n].eq(getattr(bus, f"w{n}")) for n in ("data", "strb", "last")),
+            w.valid.eq(bus.wvalid),
+            bus.wready.eq(w.ready),
+            *(w.payload[n].eq(getattr(bus, f"w{n}")) for n in ("data", "strb", "last")),
             writes.done.eq(self.writes.done),
             writes.refused.eq(self.writes.refused),
         ]

@@ -33,7 +33,8 @@ COUNTERS = (
     "stall_timing",
 )
 """Accesses, row commands, and unused column slots by what the oldest turn waited for: none there,
-maintenance of all banks, refresh of its bank, its row, timing of the data bus."""
+maintenance of all banks, refresh of its bank, its row, timing of banks and of the data bus. There
+is none for some clocks between runs of one atom, until the next one of the stream has its place."""
 
 
 class Counters(Block):
