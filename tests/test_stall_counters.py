@@ -266,7 +266,8 @@ def _covers(raw: Raw, config: ControllerConfig) -> None:
 
 
 @pytest.mark.cosim
-@pytest.mark.parametrize("slots", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("slots", [1, 4])
 def test_known_causes_of_hbm(slots: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     bench = _bench(tmp_path_factory.getbasetemp(), "hbm3-6400", slots)
     config, t = bench.config, bench.config.timing
