@@ -181,7 +181,9 @@ async def settings(
     return {"wrong": wrong, "registers": await _all(registers, offsets)}
 
 
-async def alerts(dut: Any, *, offsets: dict[str, int], number: int = 25) -> dict[str, Any]:
+async def alerts(
+    dut: Any, *, offsets: dict[str, int], number: int = 25, least: int = 20, most: int = 900
+) -> dict[str, Any]:
     """Users write and read their own parts, while commands get bad parity now and then."""
     await _up(dut)
     memory, registers = _memory(dut), _registers(dut)
@@ -191,7 +193,7 @@ async def alerts(dut: Any, *, offsets: dict[str, int], number: int = 25) -> dict
         nonlocal strikes
         draw = random.Random(3)
         while not over:
-            await ClockCycles(dut.clk, draw.randint(20, 900))
+            await ClockCycles(dut.clk, draw.randint(least, most))
             dut.strike.value = 1
             await RisingEdge(dut.clk)
             dut.strike.value = 0
