@@ -24,7 +24,10 @@ from systolith.memory.dma.config import DmaConfig
 from systolith.proofs.dma import boxes_inside, pages_inside, room_for_answers, tables_inside, whole
 from systolith.proofs.substitute import Mutant
 
-pytestmark = pytest.mark.formal
+pytestmark = [
+    pytest.mark.formal,
+    pytest.mark.timeout(1600),
+]  # some proofs take a quarter of an hour
 
 TINY = DmaConfig(
     atom=64,
