@@ -9,8 +9,8 @@ from typing import Any
 
 from dram_traces import SDR, SDR_SHAPE, SHAPE, TIGHT
 
-from systolith.benches.memory_player import (
-    MemoryPlayer,
+from systolith.benches.memory_player import MemoryPlayer
+from systolith.benches.player_layouts import (
     control_layout,
     event_layout,
     flip_of,

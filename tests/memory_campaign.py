@@ -8,7 +8,7 @@ from typing import Any
 
 from memory_bench import Player, Run, region
 
-from systolith.benches.memory_player import event_layout, users
+from systolith.benches.player_layouts import event_layout, users
 from systolith.harness.script import Script
 
 __all__ = ["KINDS", "campaign", "summary"]

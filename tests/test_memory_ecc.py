@@ -16,7 +16,7 @@ from memory_bench import (
     region,
 )
 
-from systolith.benches.memory_player import users
+from systolith.benches.player_layouts import users
 from systolith.harness.errors import Deadline
 from systolith.harness.script import Script
 from systolith.memory.hbm import column_pipeline, column_sequencer, data_path

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from memory_bench import SMALL, Outcome, Player, Run, longest_wait, random_runs, region
 
-from systolith.benches.memory_player import users
+from systolith.benches.player_layouts import users
 from systolith.devices.parity_link import Unknown
 from systolith.harness.script import Script
 from systolith.memory.hbm.command_log import CommandLog

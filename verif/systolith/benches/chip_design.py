@@ -10,7 +10,7 @@ from amaranth.utils import bits_for
 from systolith.array.packed import PackedArray, PackedStruct
 from systolith.benches.axi_back import told_layout
 from systolith.benches.chip_back import ChipBack
-from systolith.benches.memory_player import flip_of
+from systolith.benches.player_layouts import flip_of
 from systolith.devices.axi_checker import RULES, AxiChecker
 from systolith.hierarchy import Block, place
 from systolith.memory.axi.front import AxiFront

@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from systolith.benches.axi_back import told_layout
-from systolith.benches.memory_player import flip_of
+from systolith.benches.player_layouts import flip_of
 from systolith.devices.axi_checker import RULES, AxiChecker
 from systolith.devices.command_slots import CommandSlots
 from systolith.devices.dram import DramDevice
