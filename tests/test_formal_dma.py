@@ -65,7 +65,7 @@ CASES = {
     "table": Case(build=lambda f: tables_inside(TINY, f), bound=_ONCE, cover=_ONCE),
     "pages": Case(build=lambda f: pages_inside(TINY, f), cover=12),
     "room": Case(build=lambda f: room_for_answers(TINY, f), cover=12),
-    "whole": Case(build=lambda f: whole(TINY, mutants=f), bound=14, cover=20, slow=True),
+    "whole": Case(build=lambda f: whole(TINY, mutants=f), bound=13, cover=20, slow=True),
     "alone": Case(build=lambda f: whole(TINY, alone=True, mutants=f), bound=16, slow=True),
     "prompt": Case(
         build=lambda f: whole(TINY, within=PROMPT, mutants=f), bound=PROMPT + 2, cover=18, slow=True

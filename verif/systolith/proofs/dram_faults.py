@@ -1,5 +1,6 @@
 """Faults to plant in the memory controller, each of which its proofs have to find."""
 
+from systolith.memory.hbm import column_sequencer
 from systolith.memory.hbm.address_map import AddressMap
 from systolith.memory.hbm.bank_queue import BankQueue
 from systolith.memory.hbm.column_pipeline import ColumnPipeline
@@ -79,22 +80,22 @@ FAULTS: list[tuple[str, str, type, str, str]] = [
         "able[1], able[0]",
         "able[0], able[0]",
     ),
-    ("banks-4", "owner ignored", ColumnSequencer, " & (owner == stream)", ""),
+    ("banks-4", "owner ignored", ColumnSequencer, " & (self.owner[b] == stream)", ""),
     ("banks-4", "direction ignored", ColumnSequencer, " & (writes[n] == writing)", ""),
     ("banks-1", "open banks while all are refreshed", Maintenance, "m.If(self.open)", "m.If(0)"),
     (
         "banks-4-groups",
         "second access in the same bank group",
-        ColumnSequencer,
-        "(other.group != places[n].group) & (other.sid == places[n].sid)",
-        "(other.sid == places[n].sid)",
+        column_sequencer._Atom,
+        "(here.group != there.group) & (here.sid == there.sid)",
+        "(here.sid == there.sid)",
     ),
     (
         "banks-4",
         "second access in another stack",
-        ColumnSequencer,
-        "(other.group != places[n].group) & (other.sid == places[n].sid)",
-        "(other.group != places[n].group)",
+        column_sequencer._Atom,
+        "(here.group != there.group) & (here.sid == there.sid)",
+        "(here.group != there.group)",
     ),
     (
         "visits-long",

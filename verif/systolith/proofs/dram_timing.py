@@ -87,7 +87,7 @@ class GuardRules(Elaboratable):
         m = Module()
         guard = Guard(self.guarded)
         timers: list[Any] = []
-        with recorded(Guard.__module__, "_Timers", timers):
+        with recorded(Guard.__module__, "Timers", timers):
             m.submodules.guard = Fragment.get(guard, platform)
         self.timers = timers[0]
         row = self._row(m, guard)

@@ -1,5 +1,7 @@
 """The column sequencer: which atoms move next, first-ready among the heads of the streams."""
 
+from dataclasses import dataclass
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
@@ -8,8 +10,8 @@ from systolith.array.packed import PackedStruct
 from systolith.hierarchy import Block
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.guard import column_issue
-from systolith.memory.hbm.head_place import place_of, where_layout
-from systolith.memory.hbm.picking import oldest_of
+from systolith.memory.hbm.head_place import place_of
+from systolith.memory.hbm.picking import earliest_of, oldest_of, one_of, pairs_of
 from systolith.memory.hbm.run_queue import head_layout
 
 __all__ = ["ColumnSequencer", "access_layout", "moves"]
@@ -45,6 +47,26 @@ def moves(config: ControllerConfig, access: data.View) -> Value:
     """Whether an atom moves for its run: not if it is read only to be written."""
     only_read = access.partial & ~access.write if config.merges else Const(0)
     return access.valid & ~only_read
+
+
+@dataclass(frozen=True)
+class _Atom:
+    """An atom that may move: whose it is, where, the bank it is in if that may be accessed."""
+
+    stream: int
+    address: Value
+    place: data.View
+    bank: Signal  # one bit for each, none if the first visit there is another stream's
+    last: Value
+    partial: Value
+
+    def may_move(self, usable: Value) -> Value:
+        return (self.bank & usable).any()
+
+    def is_apart(self, other: "_Atom") -> Value:
+        """Not timed within a cycle: in another bank group of the same stack."""
+        here, there = self.place, other.place
+        return (here.group != there.group) & (here.sid == there.sid)
 
 
 class ColumnSequencer(Block):
@@ -141,10 +163,6 @@ class ColumnSequencer(Block):
         m = Module()
         config = self.config
         heads = [self.heads[n] for n in range(config.streams)]
-        places = [
-            place_of(m, config, self.map, head.atom, f"head_{n}") for n, head in enumerate(heads)
-        ]
-
         valid, key, at = oldest_of(
             m, [(self.heads_valid[n], h.turn) for n, h in enumerate(heads)], "oldest_head"
         )
@@ -156,67 +174,57 @@ class ColumnSequencer(Block):
             for n, head in enumerate(heads):
                 writes[n] = Signal(name=f"writes_{n}")
                 m.d.comb += writes[n].eq(head.write & (~head.partial | self.merge_ready))
+        atoms = [
+            self._atom(m, f"head_{n}", n, head.atom, last=head.count == 1, partial=partial[n])
+            for n, head in enumerate(heads)
+        ]
         m.d.sync += [
             self.unfinished.eq(valid),
             self.oldest.eq(key),
             writing.eq(Array(writes)[at]),
-            self.oldest_open.eq(self._ready(self.usable, Array(places)[at], at)),
-            self.oldest_bank.eq(Array(places)[at].number),
+            self.oldest_open.eq(Array(atom.may_move(self.usable) for atom in atoms)[at]),
+            self.oldest_bank.eq(Array(atom.place.number for atom in atoms)[at]),
         ]
 
-        taken: list[tuple[Value, Signal]] = []  # of each port: valid, stream
+        # What timing allows is known last. The order of the heads, and where they are and go on,
+        # is found beside it; a choice is a bit for each head.
+        usable, ready = [], []
         for p in range(config.ports):
-            usable = Signal(config.banks, name=f"usable{p}")
+            usable.append(Signal(config.banks, name=f"usable{p}"))
             right = Mux(writing, getattr(self, f"write_ok{p}"), getattr(self, f"read_ok{p}"))
-            m.d.comb += usable.eq(self.usable & right)
-            entries = []
+            m.d.comb += usable[p].eq(self.usable & right)
+            ready.append(Signal(config.streams, name=f"ready{p}"))
             for n, head in enumerate(heads):
-                ready = self._ready(usable, places[n], n) & (writes[n] == writing)
+                now = self.heads_valid[n] & atoms[n].may_move(usable[p]) & (writes[n] == writing)
                 if config.merges:
                     mine = self.unfinished & (head.turn == self.oldest)
-                    ready &= ~partial[n] | (mine & ~(self.merging & ~self.merge_ready) & (p == 0))
-                for picked, stream in taken:
-                    other = Array(places)[stream]
-                    apart = (other.group != places[n].group) & (other.sid == places[n].sid)
-                    ready &= ~picked | ((stream != n) & apart)
-                entries.append((self.heads_valid[n] & ready, head.turn))
-            any_ready, _, stream = oldest_of(m, entries, f"ready{p}")
-            where = Signal(where_layout(config), name=f"where{p}")
-            left = Array(h.count for h in heads)[stream]
-            m.d.comb += where.eq(Array(places)[stream])
-            last: Value = left == 1
-            address = Signal(config.atom_bits, name=f"address{p}")
-            m.d.comb += address.eq(Array(h.atom for h in heads)[stream])
-            if p:
-                first_ok, first = taken[0]
-                head = Array(heads)[first]
-                atom = Signal(config.atom_bits, name="following")
-                m.d.comb += atom.eq(head.atom + 1)
-                place = place_of(m, config, self.map, atom, "following")
-                before = Array(places)[first]
-                goes_on = Signal()
-                m.d.comb += goes_on.eq(
-                    first_ok
-                    & (head.count > 1)
-                    & self._ready(usable, place, first)
-                    & (place.group != before.group)
-                    & (place.sid == before.sid)
-                )
-                chosen = Signal.like(stream, name="chosen")
-                with m.If(goes_on):
-                    m.d.comb += [where.eq(place), address.eq(atom)]
-                m.d.comb += chosen.eq(Mux(goes_on, first, stream))
-                last = Mux(goes_on, head.count == 2, last)
-                any_ready, stream = any_ready | goes_on, chosen
-            picked = Signal(name=f"picked{p}")
-            m.d.comb += picked.eq(any_ready & getattr(self, f"offer{p}"))
-            taken.append((picked, stream))
-            access = getattr(self, f"access{p}")
-            if config.merges:
-                m.d.comb += access.partial.eq(Array(partial)[stream] & (p == 0))
-            if config.codec:
-                m.d.comb += access.atom.eq(address)
-            self._issue(m, p, picked, stream, where, last, writing)
+                    now &= ~partial[n] | (mine & ~(self.merging & ~self.merge_ready) & (p == 0))
+                m.d.comb += ready[p][n].eq(now)
+        order = pairs_of([head.turn for head in heads])
+
+        first = earliest_of(m, ready[0], order, "first")
+        taken = Signal(config.streams)
+        m.d.comb += taken.eq(Mux(self.offer0, first, 0))
+        self._issue(m, 0, writing, taken, atoms)
+
+        goes_on, free = Signal(config.streams), Signal(config.streams)
+        following = []
+        for n, head in enumerate(heads):
+            address = Signal(config.atom_bits, name=f"address_{n}")
+            m.d.comb += address.eq(head.atom + 1)
+            atom = self._atom(m, f"following_{n}", n, address, last=head.count == 2)
+            near = (head.count > 1) & atom.may_move(usable[1]) & atom.is_apart(atoms[n])
+            others = [k for k in range(config.streams) if k != n]
+            aside = Cat(taken[k] & atoms[n].is_apart(atoms[k]) for k in others).any()
+            m.d.comb += [
+                goes_on[n].eq(taken[n] & near),
+                free[n].eq(~taken.any() | aside),
+            ]
+            following.append(atom)
+        second = earliest_of(m, ready[1] & free, order, "second")
+        also = Signal(2 * config.streams)
+        m.d.comb += also.eq(Mux(self.offer1, Cat(Mux(goes_on.any(), 0, second), goes_on), 0))
+        self._issue(m, 1, writing, also, atoms + following)
 
         m.d.comb += [
             self.ends.eq(self.access & self.final),
@@ -232,42 +240,57 @@ class ColumnSequencer(Block):
             ),
             *(
                 self.moved[n].eq(
-                    sum(
-                        moves(config, getattr(self, f"access{p}")) & (stream == n)
-                        for p, (_, stream) in enumerate(taken)
-                    )
+                    (moves(config, self.access0) & taken[n])
+                    + (moves(config, self.access1) & (also[n] | also[n + config.streams]))
                 )
                 for n in range(config.streams)
             ),
         ]
         return m
 
-    def _ready(self, usable: Value, place: data.View, stream: Value | int) -> Value:
-        owner = Array(self.owner[b] for b in range(self.config.banks))[place.number]
-        return usable.bit_select(place.number, 1) & (owner == stream)
-
-    def _issue(
+    def _atom(
         self,
         m: Module,
-        port: int,
-        picked: Value,
-        stream: Value,
-        where: data.View,
+        name: str,
+        stream: int,
+        address: Value,
+        *,
         last: Value,
-        writing: Value,
+        partial: Value | None = None,
+    ) -> _Atom:
+        """An atom of a stream, and the bank that it is in if the first visit there is its own."""
+        config = self.config
+        place = place_of(m, config, self.map, address, name)
+        bank = Signal(config.banks, name=f"{name}_bank")
+        m.d.comb += bank.eq(
+            Cat((place.number == b) & (self.owner[b] == stream) for b in range(config.banks))
+        )
+        return _Atom(stream, address, place, bank, last, Const(0) if partial is None else partial)
+
+    def _issue(
+        self, m: Module, port: int, writing: Value, taken: Value, atoms: list[_Atom]
     ) -> None:
+        """Issue the one that is taken, if there is one."""
+        config = self.config
         issue, access = getattr(self, f"issue{port}"), getattr(self, f"access{port}")
-        final = self.final.bit_select(where.number, 1)
-        auto = final & ~(access.partial & ~writing) if self.config.merges else final
+        final = one_of(taken, [(self.final & atom.bank).any() for atom in atoms])
+        if config.merges:
+            m.d.comb += access.partial.eq(one_of(taken, [atom.partial for atom in atoms]))
+        auto = final & ~(access.partial & ~writing) if config.merges else final
+        if config.codec:
+            m.d.comb += access.atom.eq(one_of(taken, [atom.address for atom in atoms]))
         m.d.comb += [
-            issue.valid.eq(picked),
+            issue.valid.eq(taken.any()),
             issue.write.eq(writing),
             issue.auto.eq(auto),
-            issue.banks.eq(1 << where.number),
-            access.valid.eq(picked),
+            issue.banks.eq(one_of(taken, [atom.bank for atom in atoms])),
+            access.valid.eq(taken.any()),
             access.write.eq(writing),
             access.auto.eq(auto),
-            access.stream.eq(stream),
-            access.last.eq(last),
-            *(access[field].eq(where[field]) for field in ("sid", "group", "bank", "column")),
+            access.stream.eq(one_of(taken, [Const(atom.stream) for atom in atoms])),
+            access.last.eq(one_of(taken, [atom.last for atom in atoms])),
+            *(
+                access[field].eq(one_of(taken, [atom.place[field] for atom in atoms]))
+                for field in ("sid", "group", "bank", "column")
+            ),
         ]

@@ -1,19 +1,14 @@
-"""The timing guard: down-counters, made from the list of rules, that say what may be issued."""
+"""The timing guard: what may be issued, by counters that are made from the list of rules."""
 
-from collections import defaultdict
-from collections.abc import Iterable
-from functools import reduce
-from operator import and_
-
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for, ceil_log2
 
 from systolith.hierarchy import Block
-from systolith.memory.hbm.commands import COLUMN, PER_BANK, Op, Scope
+from systolith.memory.hbm.commands import Op
 from systolith.memory.hbm.config import ControllerConfig
-from systolith.memory.hbm.timing import Rule
+from systolith.memory.hbm.timers import Timers
 
 __all__ = ["ALL_OPS", "BANK_OPS", "Guard", "column_issue", "row_issue"]
 
@@ -21,8 +16,6 @@ BANK_OPS = (Op.ACT, Op.PRE, Op.REFPB)
 """Row commands to one bank that the controller issues; management is timed as refresh."""
 ALL_OPS = (Op.PREA, Op.REFAB, Op.MRS, Op.SRE, Op.SRX)
 """Row commands to all banks."""
-
-_Loads = frozenset[tuple[Op, int]]  # latency after each operation
 
 
 def row_issue(config: ControllerConfig) -> data.StructLayout:
@@ -110,7 +103,7 @@ class Guard(Block):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        timers = _Timers(m, self)
+        timers = Timers(m, self, {*self.bank_ops, *ALL_OPS, Op.RD, Op.WR})
         banks = range(self.config.banks)
         slot = self.row_at if self.config.slots > 1 else self.config.row_foresight
         for op in self.bank_ops:
@@ -130,159 +123,3 @@ class Guard(Block):
         timers.count(m)
         m.d.comb += self.quiet.eq(timers.quiet())
         return m
-
-
-class _Timers:
-    """All counters, by scope, place and the conditions that load them."""
-
-    def __init__(self, m: Module, guard: Guard) -> None:
-        self.config = guard.config
-        self.slots = guard.config.slots
-        self.guard = guard
-        self.late = int(self.config.foresight > 1)  # clocks until an access is counted
-        self.columns = [getattr(guard, f"column{p}") for p in range(self.config.ports)]
-        if self.late:
-            for p, issue in enumerate(self.columns):
-                self.columns[p] = Signal(issue.shape(), name=f"column{p}_late")
-                m.d.sync += self.columns[p].eq(issue)
-        self.counters: dict[tuple[Scope, bool, _Loads, int], Signal] = {}
-        self.windows: list[tuple[Rule, list[Signal]]] = []
-        self.needs: dict[Op, list[tuple[Scope, bool, _Loads]]] = {}
-        issued = {*guard.bank_ops, *ALL_OPS, Op.RD, Op.WR}
-        for op in issued:
-            loads: dict[tuple[Scope, bool], dict[Op, int]] = defaultdict(dict)
-            for rule in self.config.rules:
-                if op not in rule.then or rule.window > 1:
-                    continue
-                scope = Scope.PC if rule.scope is Scope.CHANNEL else rule.scope
-                here = loads[scope, rule.apart]
-                for first in rule.first:
-                    here[first] = max(here.get(first, 0), rule.latency)
-            self.needs[op] = [(*k, frozenset(v.items())) for k, v in loads.items()]
-        for rule in self.config.rules:
-            if rule.window > 1:
-                if rule.scope is not Scope.PC or rule.first != {Op.ACT} or rule.then != {Op.ACT}:
-                    raise ValueError(
-                        f"a rule with a window must be from activation to activation of the "
-                        f"pseudo-channel, not {rule.name}"
-                    )
-                line = [
-                    Signal(bits_for(rule.latency), name=f"window_{len(self.windows)}_{n}")
-                    for n in range(rule.window)
-                ]
-                self.windows.append((rule, line))
-        kinds = sorted({n for needs in self.needs.values() for n in needs}, key=_order)
-        for number, (scope, apart, found) in enumerate(kinds):
-            width = bits_for(max(latency for _, latency in found))
-            for place in range(self._places(scope)):
-                name = f"t{number}_{scope.name.lower()}_{place}"
-                self.counters[scope, apart, found, place] = Signal(width, name=name)
-
-    def _places(self, scope: Scope) -> int:
-        shape = self.config.organisation
-        sizes = {Scope.PC: 1, Scope.SID: shape.sids, Scope.GROUP: shape.sids * shape.groups}
-        return sizes.get(scope, self.config.banks)
-
-    def _members(self, scope: Scope, place: int) -> range:
-        """Banks of a place."""
-        size = self.config.banks // self._places(scope)
-        return range(place * size, (place + 1) * size)
-
-    def ready(self, op: Op, bank: int | None, slot: Value | int) -> Value:
-        """Whether ``op`` is allowed in a slot, for a bank or for all of them."""
-        ready = []
-        for scope, apart, found in self.needs[op]:
-            for place in range(self._places(scope)):
-                if bank is None or bank in self._members(scope, place):
-                    ready.append(_passed(self.counters[scope, apart, found, place], slot))
-        if op is Op.ACT:
-            ready += [_passed(line[-1], slot) for _, line in self.windows]
-        return reduce(and_, ready)
-
-    def quiet(self) -> Value:
-        """All counters are at zero."""
-        return ~Cat(counter.any() for counter in self.counters.values()).any()
-
-    def count(self, m: Module) -> None:
-        """Next values."""
-        for (scope, apart, found, place), counter in self.counters.items():
-            down = Signal.like(counter, name=f"{counter.name}_down")
-            m.d.comb += down.eq(_down(counter, self.slots))
-            value = down
-            events = list(self._events(scope, apart, found, place))
-            longest = max((latency for *_, latency in events), default=0)
-            for n, (hit, slot, latency) in enumerate(events):
-                fresh = Signal.like(counter, name=f"{counter.name}_fresh_{n}")
-                longer = Signal.like(counter, name=f"{counter.name}_next_{n}")
-                m.d.comb += fresh.eq(_after(slot, latency, self.slots))
-                more: Value = fresh > value
-                if self.slots == 1:  # the same, before anything is added; the longest always counts
-                    more = Const(1) if latency == longest else counter <= latency - 1
-                m.d.comb += longer.eq(Mux(hit & more, fresh, value))
-                value = longer
-            m.d.sync += counter.eq(value)
-        row, slot = self.guard.row, self._slot("row_at")
-        for rule, line in self.windows:
-            hit = row.valid & (row.op == Op.ACT)
-            fresh = _after(slot, rule.latency, self.slots)
-            older = [_down(counter, self.slots) for counter in line]
-            for n, counter in enumerate(line):
-                m.d.sync += counter.eq(Mux(hit, older[n - 1] if n else fresh, older[n]))
-
-    def _slot(self, name: str) -> Value | None:
-        return getattr(self.guard, name) if self.slots > 1 else None
-
-    def _events(
-        self, scope: Scope, apart: bool, found: _Loads, place: int
-    ) -> Iterable[tuple[Value, Value | None, int]]:
-        """Commands that load a counter: whether there is one, its slot, the latency."""
-        banks = self._members(scope, place)
-        others = [b for b in range(self.config.banks) if b not in banks]
-        chosen = others if apart else list(banks)
-        by_latency: dict[tuple[str, int], list[Value]] = defaultdict(list)
-        for op, latency in sorted(found):
-            late = self.late if op in COLUMN else 0
-            latency -= late
-            if latency <= 1:
-                continue  # nothing to wait for: there is one command in a slot
-            if op in COLUMN:
-                for p in range(self.config.ports):
-                    issue = self.columns[p]
-                    kind = (issue.write == (op in (Op.WR, Op.WRA))) & (
-                        issue.auto == (op in (Op.RDA, Op.WRA))
-                    )
-                    here = Cat(issue.banks[b] for b in chosen).any() if scope != Scope.PC else 1
-                    by_latency[f"column_at{p}", latency].append(issue.valid & kind & here)
-            else:
-                row = self.guard.row
-                here = Cat(row.banks[b] for b in chosen).any()
-                if scope is Scope.PC or op not in PER_BANK:
-                    here = 1
-                by_latency["row_at", latency].append(row.valid & (row.op == op) & here)
-        for (slot, latency), hits in sorted(by_latency.items(), key=lambda event: event[0][1]):
-            yield Cat(hits).any(), self._slot(slot), latency
-
-
-def _order(kind: tuple[Scope, bool, _Loads]) -> tuple[str, bool, list[tuple[Op, int]]]:
-    return kind[0].name, kind[1], sorted(kind[2])
-
-
-def _passed(counter: Signal, slot: Value | int) -> Value:
-    if isinstance(slot, int) and not slot & (slot + 1):  # without a comparison
-        return ~counter[slot.bit_length() :].any()
-    return counter <= slot
-
-
-def _down(counter: Signal, by: int) -> Value:
-    if by == 1:
-        return (counter - counter.any())[: len(counter)]
-    return Mux(counter > by, counter - by, 0)[: len(counter)]
-
-
-def _after(slot: Value | None, latency: int, slots: int) -> Value:
-    """Clocks left in the next cycle, after a command in this one."""
-    if slot is None:
-        return Const(latency - 1)
-    if latency >= slots:
-        return slot + (latency - slots)
-    return Mux(slot + latency > slots, slot + latency - slots, 0)

@@ -6,9 +6,11 @@ __all__ = [
     "before",
     "earliest_of",
     "first_of",
+    "number_of",
     "oldest_of",
     "one_of",
     "order_of",
+    "pairs_of",
     "population",
     "round_robin",
 ]
@@ -111,6 +113,16 @@ def order_of(m: Module, keys: list[Value], known: Value, name: str) -> list[list
     return order
 
 
+def pairs_of(keys: list[Value]) -> list[list[Value]]:
+    """Return for every pair whether a is before b; of equal keys the first one is."""
+    order: list[list[Value]] = [[Const(0) for _ in keys] for _ in keys]
+    for b in range(len(keys)):
+        for a in range(b):
+            order[b][a] = before(keys[b], keys[a])
+            order[a][b] = ~order[b][a]
+    return order
+
+
 def one_of(chosen: Value, values: list[Value]) -> Value:
     """Return the value whose bit is set in ``chosen``, zero if none is."""
     picked: Value = Const(0)
@@ -118,6 +130,14 @@ def one_of(chosen: Value, values: list[Value]) -> Value:
         word = Value.cast(value)
         picked = picked | (word & chosen[n].replicate(len(word)))
     return picked
+
+
+def number_of(m: Module, chosen: Value, name: str) -> Signal:
+    """Return the number of the bit that is set, zero if none is."""
+    number = Signal(range(max(2, len(chosen))), name=name)
+    for k in range(len(number)):
+        m.d.comb += number[k].eq(Cat(bit for n, bit in enumerate(chosen) if n >> k & 1).any())
+    return number
 
 
 def population(mask: Value) -> Value:
