@@ -21,7 +21,8 @@ from systolith.memory.dma import (
 )
 from systolith.memory.dma.checker import CHECK_CYCLES
 from systolith.memory.dma.config import DmaConfig
-from systolith.proofs.dma import boxes_inside, pages_inside, room_for_answers, tables_inside, whole
+from systolith.proofs.dma import boxes_inside, pages_inside, tables_inside, whole
+from systolith.proofs.dma_room import room_for_answers, room_for_words
 from systolith.proofs.substitute import Mutant
 
 pytestmark = [
@@ -65,6 +66,7 @@ CASES = {
     "table": Case(build=lambda f: tables_inside(TINY, f), bound=_ONCE, cover=_ONCE),
     "pages": Case(build=lambda f: pages_inside(TINY, f), cover=12),
     "room": Case(build=lambda f: room_for_answers(TINY, f), cover=12),
+    "words": Case(build=lambda f: room_for_words(TINY, f), cover=16),
     "whole": Case(build=lambda f: whole(TINY, mutants=f), bound=13, cover=20, slow=True),
     "alone": Case(build=lambda f: whole(TINY, alone=True, mutants=f), bound=16, slow=True),
     "prompt": Case(
@@ -115,7 +117,7 @@ FAULTS: list[tuple[str, str, Any, str, str]] = [
         "left.eq(stored)",
     ),
     (
-        "prompt",
+        "words",
         "a word without room to the memory",
         mover.Mover,
         "Mux(store, room != 0, 1)",

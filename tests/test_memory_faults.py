@@ -98,7 +98,9 @@ def test_planted_faults_are_noticed(fault: str, tmp_path_factory: pytest.TempPat
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if base.name.startswith("popen") else base
     with installed([Mutant(*FAULTS[fault])]):
-        player = Player(SMALL["tight4" if fault in SLOTS_4 else "tight"], shared / "models", ref_groups=4)
+        player = Player(
+            SMALL["tight4" if fault in SLOTS_4 else "tight"], shared / "models", ref_groups=4
+        )
     # Debt is low and all streams are busy: refreshes are forced, too.
     script = Script().send(
         "control",

@@ -1,4 +1,4 @@
-"""The DMA engine: what is checked is inside, what is asked for has room, what begins ends.
+"""The DMA engine: what is checked is inside, what begins ends.
 
 Parts are proved with everything around them free; the whole engine with a memory and a scratchpad
 that answer what was asked, when they like.
@@ -23,16 +23,17 @@ from amaranth.hdl import (
 from amaranth.lib import data
 
 from systolith.hierarchy import Block
-from systolith.memory.dma import checker, engine, pages, read_buffer, requests, returns
+from systolith.memory.dma import checker, engine, pages
 from systolith.memory.dma.checker import CHECK_CYCLES
 from systolith.memory.dma.codes import DmaCode, DmaOp
 from systolith.memory.dma.config import DmaConfig
 from systolith.memory.dma.descriptor import item_layout, plan_layout, region_layout
 from systolith.memory.dma.fifo import Fifo
-from systolith.memory.dma.requests import Kind, ask_layout, memory_port
+from systolith.memory.dma.requests import memory_port
+from systolith.proofs.dma_room import GUARDED
 from systolith.proofs.substitute import Mutant, free, installed, to_rtlil
 
-__all__ = ["boxes_inside", "pages_inside", "room_for_answers", "tables_inside", "whole"]
+__all__ = ["boxes_inside", "pages_inside", "tables_inside", "whole"]
 
 
 def _view(m: Module, layout: data.StructLayout, name: str, *, constant: bool = False) -> Any:
@@ -166,56 +167,6 @@ def pages_inside(config: DmaConfig, mutants: Iterable[Mutant] = ()) -> str:
     """Whatever stands in a page table, no atom outside of the region is ever offered."""
     with installed(mutants):
         return to_rtlil(_Pages(config))
-
-
-class _Guarded(Fifo):
-    """A queue that is never overfilled, and never asked for what it has not."""
-
-    def elaborate(self, platform: object) -> Module:
-        m = super().elaborate(platform)
-        m.d.comb += [Assert(~self.put | self.space), Assert(~self.take | self.valid)]
-        return m
-
-
-_GUARDED: Any = SimpleNamespace(target=Fifo, replacement=_Guarded)
-"""Takes the place of every queue, as a mutant does."""
-
-
-class _Room(Elaboratable):
-    def __init__(self, config: DmaConfig) -> None:
-        self.config = config
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        config = self.config
-        asked, back = requests.Requests(config), returns.Returns(config)
-        buffer = read_buffer.ReadBuffer(config)
-        m.submodules.asked, m.submodules.back, m.submodules.buffer = asked, back, buffer
-        ask = _view(m, ask_layout(config), "ask")
-        take, valid = free(m, 1, "take"), free(m, 1, "valid")
-        m.d.comb += [
-            asked.ask.valid.eq(free(m, 1, "ask_valid")),
-            asked.ask.payload.eq(ask),
-            Assume((ask.count != 0) & (ask.count <= config.longest)),
-            asked.request.ready.eq(free(m, 1, "ready")),
-            asked.expected_space.eq(back.expected_space),
-            back.expected.eq(asked.expected),
-            back.expected_valid.eq(asked.expected_valid),
-            back.valid.eq(valid),  # more atoms than were asked for, too
-            buffer.put.eq(back.load),
-            buffer.take.eq(take),
-            asked.freed.eq(take),
-            Assume(~take | buffer.valid),
-            Assert(~buffer.overflow),
-            Cover(buffer.put & (ask.kind == Kind.TABLE)),
-        ]
-        return m
-
-
-def room_for_answers(config: DmaConfig, mutants: Iterable[Mutant] = ()) -> str:
-    """What was asked for has room when it comes, for all requests and all answers."""
-    with installed([*mutants, _GUARDED]):
-        return to_rtlil(_Room(config))
 
 
 _Checker = checker.Checker
@@ -458,5 +409,5 @@ def whole(
     mutants
         Planted faults.
     """
-    with installed([*mutants, _GUARDED, _PLANS]):
+    with installed([*mutants, GUARDED, _PLANS]):
         return to_rtlil(_Whole(config, alone or within is not None, within))

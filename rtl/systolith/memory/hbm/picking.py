@@ -6,7 +6,6 @@ __all__ = [
     "before",
     "earliest_of",
     "first_of",
-    "number_of",
     "oldest_of",
     "one_of",
     "order_of",
@@ -130,14 +129,6 @@ def one_of(chosen: Value, values: list[Value]) -> Value:
         word = Value.cast(value)
         picked = picked | (word & chosen[n].replicate(len(word)))
     return picked
-
-
-def number_of(m: Module, chosen: Value, name: str) -> Signal:
-    """Return the number of the bit that is set, zero if none is."""
-    number = Signal(range(max(2, len(chosen))), name=name)
-    for k in range(len(number)):
-        m.d.comb += number[k].eq(Cat(bit for n, bit in enumerate(chosen) if n >> k & 1).any())
-    return number
 
 
 def population(mask: Value) -> Value:

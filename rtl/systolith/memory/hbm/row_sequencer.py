@@ -11,14 +11,7 @@ from systolith.hierarchy import Block
 from systolith.memory.hbm.commands import Op
 from systolith.memory.hbm.config import ControllerConfig
 from systolith.memory.hbm.guard import ALL_OPS, row_issue
-from systolith.memory.hbm.picking import (
-    before,
-    earliest_of,
-    first_of,
-    number_of,
-    oldest_of,
-    pairs_of,
-)
+from systolith.memory.hbm.picking import before, first_of, oldest_of
 
 __all__ = ["RowSequencer"]
 
@@ -176,13 +169,9 @@ class RowSequencer(Block):
         late = ahead > 1  # one round of comparisons in a clock
         step = m.d.sync if late else m.d.comb
         step += ready.eq(shut_rows & soon & ~must)
-        due = [self.due[b] for b in range(banks)]
-        any_ready: Value = ready.any()
-        if late:
-            entries = list(zip(ready, due, strict=True))
-            any_ready, _, opening = oldest_of(m, entries, "opening", staged=True)
-        else:
-            opening = number_of(m, earliest_of(m, ready, pairs_of(due), "earliest"), "opening")
+        any_ready, _, opening = oldest_of(
+            m, [(ready[b], self.due[b]) for b in range(banks)], "opening", staged=late
+        )
         candidates.append((Op.ACT, any_ready, opening))
         if ahead:
             candidates = [self._held(m, *candidate, must, left) for candidate in candidates]
