@@ -54,6 +54,7 @@ def test_proof_finds_a_fault(tmp_path: Path) -> None:
     assert result.trace is not None and "value" in result.trace.read_text()
     # The fault shows in cycle 10 and not before.
     assert prove(source, "top", work_dir=tmp_path / "short", depth=9).status == "pass"
+    assert prove(source, "top", work_dir=tmp_path / "late", depth=15, skip=8).status == "fail"
 
 
 @pytest.mark.formal
@@ -85,6 +86,8 @@ def test_proof_of_nonsense(tmp_path: Path) -> None:
         ({"engine": "boolector"}, "engine must be one of smtbmc yices, abc pdr"),
         ({"engine": "abc pdr"}, "mode must be 'prove' with engine 'abc pdr', not 'bmc'"),
         ({"depth": 0}, "depth must be at least 1, not 0"),
+        ({"skip": 20}, "skip must be 0 or, in mode 'bmc', below depth 20, not 20"),
+        ({"skip": 1, "mode": "prove"}, "skip must be 0 or, in mode 'bmc', below depth 20, not 1"),
         ({"timeout_s": 0}, "timeout_s must be at least 1, not 0"),
     ],
 )

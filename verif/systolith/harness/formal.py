@@ -65,6 +65,7 @@ def prove(
     mode: str = "bmc",
     depth: int = 20,
     engine: str = "smtbmc yices",
+    skip: int = 0,
     timeout_s: int = 300,
 ) -> ProofResult:
     """Check the properties of a design.
@@ -83,6 +84,8 @@ def prove(
         Cycles to look at; for ``"prove"`` the length of the induction. ``"abc pdr"`` ignores it.
     engine
         One of :data:`ENGINES`.
+    skip
+        Cycles at the start in which nothing is asked, for a fault that shows late; ``"bmc"`` only.
     timeout_s
         Seconds after which the proof is given up.
 
@@ -93,7 +96,7 @@ def prove(
     ValueError
         If an argument is wrong.
     """
-    _check(mode, depth, engine, timeout_s, work_dir)
+    _check(mode, depth, engine, skip, timeout_s, work_dir)
     env = _environment(engine)
     text, suffix = _read(source)
     work_dir = work_dir.resolve()
@@ -102,7 +105,7 @@ def prove(
     reader = "read_rtlil" if suffix == ".il" else "read_verilog -sv -formal"
     (work_dir / f"design{suffix}").write_text(text)
     (work_dir / "proof.sby").write_text(
-        f"[options]\nmode {mode}\ndepth {depth}\n\n"
+        f"[options]\nmode {mode}\ndepth {depth}\n{f'skip {skip}' if skip else ''}\n\n"
         f"[engines]\n{engine}\n\n"
         f"[script]\n{reader} design{suffix}\nprep -top {top}\n\n"
         f"[files]\ndesign{suffix}\n"
@@ -124,7 +127,7 @@ def prove(
     )
 
 
-def _check(mode: str, depth: int, engine: str, timeout_s: int, work_dir: Path) -> None:
+def _check(mode: str, depth: int, engine: str, skip: int, timeout_s: int, work_dir: Path) -> None:
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
     if engine not in ENGINES:
@@ -133,6 +136,8 @@ def _check(mode: str, depth: int, engine: str, timeout_s: int, work_dir: Path) -
         raise ValueError(f"mode must be 'prove' with engine 'abc pdr', not {mode!r}")
     if depth < 1:
         raise ValueError(f"depth must be at least 1, not {depth!r}")
+    if skip and (mode != "bmc" or not 0 < skip < depth):
+        raise ValueError(f"skip must be 0 or, in mode 'bmc', below depth {depth}, not {skip!r}")
     if timeout_s < 1:
         raise ValueError(f"timeout_s must be at least 1, not {timeout_s!r}")
     if re.search(r"\s", str(work_dir.resolve())):
