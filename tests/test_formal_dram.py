@@ -178,7 +178,7 @@ _GUARDS = {"4": FOUR_SLOTS, "1": ONE_SLOT, "sdr": ON_SDR}
 # slot no decision is about a clock before the last ones have taken effect.
 _IMPLIED = {
     "4": {"row bus"},
-    "1": {"row bus", "row bus, ACT", "tCCDS read", "tCCDS write"},
+    "1": {"row bus", "row bus, ACT", "tPPD", "tCCDS read", "tCCDS write"},
     "sdr": {"bus", "tRCDRD", "tRCDWR", "tMRD"},
 }
 
