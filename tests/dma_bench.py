@@ -11,7 +11,9 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.packed import PackedStruct
-from systolith.devices.port_memory import PortLocal, PortMemory, manner_layout, touch_layout
+from systolith.devices.port_local import PortLocal
+from systolith.devices.port_memory import PortMemory
+from systolith.devices.port_store import manner_layout, touch_layout
 from systolith.devices.streams import StreamPort
 from systolith.emit.verilog import Design, emit_design
 from systolith.golden.dma import Code, Model, Region, Request, Retired, Sizes, Space

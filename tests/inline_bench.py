@@ -11,7 +11,8 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from systolith.array.packed import PackedStruct
-from systolith.devices.port_memory import PortMemory, manner_layout, touch_layout
+from systolith.devices.port_memory import PortMemory
+from systolith.devices.port_store import manner_layout, touch_layout
 from systolith.devices.streams import StreamPort
 from systolith.emit.verilog import emit_design
 from systolith.golden.inline_ecc import InlineMemory

@@ -21,8 +21,9 @@ from systolith.memory.dma import (
 )
 from systolith.memory.dma.checker import CHECK_CYCLES
 from systolith.memory.dma.config import DmaConfig
-from systolith.proofs.dma import boxes_inside, pages_inside, tables_inside, whole
+from systolith.proofs.dma import boxes_inside, pages_inside, tables_inside
 from systolith.proofs.dma_room import room_for_answers, room_for_words
+from systolith.proofs.dma_whole import whole
 from systolith.proofs.substitute import Mutant
 
 pytestmark = [
